@@ -1,0 +1,123 @@
+"""The only place that chooses a store, a clock and chance, and puts everything together."""
+
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+
+from promint.config import Settings, read_settings
+from promint.domain.ids import IdMaker
+from promint.engine import Engine
+from promint.service import Service
+from promint.store import Store, Unusable
+from promint.store.postgres import PostgresStore
+from promint.store.sqlite import SqliteStore
+from promint.web.api import Api
+from promint.web.app import App
+
+SQLITE = "sqlite:///"
+POSTGRES = ("postgresql://", "postgres://")
+
+
+def utc_now() -> int:
+    """Return this moment in UTC microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def new_ids() -> IdMaker:
+    """Return a maker of ids for this process."""
+    return IdMaker(os.urandom(8))
+
+
+def os_random(count: int) -> bytes:
+    """Return random bytes of the operating system."""
+    return os.urandom(count)
+
+
+def jitter() -> float:
+    """Return a random number in [0, 1)."""
+    return secrets.randbelow(1 << 20) / (1 << 20)
+
+
+def is_sqlite(url: str) -> bool:
+    """Say whether a store's URL names an SQLite file."""
+    return url.startswith(SQLITE)
+
+
+def sqlite_path(url: str) -> str:
+    """Return the file of an SQLite URL; `~` is the home folder."""
+    return str(Path(url.removeprefix(SQLITE)).expanduser())
+
+
+def make_store(settings: Settings, *, is_service: bool = False) -> Store:
+    """Return the store that the settings name, not yet open.
+
+    Raises:
+        Unusable: the URL is of no store that we know.
+    """
+    url = settings.database_url
+    if is_sqlite(url):
+        if not url.removeprefix(SQLITE):
+            raise Unusable("The database URL names no file; write sqlite:///FILE.")
+        return SqliteStore(sqlite_path(url), is_service=is_service)
+    if url.startswith(POSTGRES):
+        return PostgresStore(
+            url, randbelow=secrets.randbelow, statement_cache=settings.statement_cache
+        )
+    raise Unusable(
+        f"{url.split(':', 1)[0]!r} is no store of ours; write sqlite:///FILE or "
+        "postgresql://USER@HOST/DATABASE."
+    )
+
+
+def make_service(store: Store, settings: Settings, ids: IdMaker) -> tuple[Service, Engine]:
+    """Return the use cases over an open store, and the engine that has to be drained."""
+    engine = Engine(
+        store,
+        new_id=ids.new,
+        jitter=jitter,
+        batch_max=settings.batch_max,
+        queue_max=settings.queue_max,
+        doubt_timeout_s=settings.doubt_timeout_s,
+    )
+    service = Service(
+        store,
+        engine,
+        ids=ids,
+        monotonic=time.monotonic,
+        cache_s=settings.cache_s,
+        idempotency_s=settings.idempotency_hours * 3600,
+    )
+    return service, engine
+
+
+def make_app(settings: Settings) -> App:
+    """Return the application, its store opened at its start and closed at its stop."""
+    store = make_store(settings, is_service=True)
+    ids = new_ids()
+    service, engine = make_service(store, settings, ids)
+    api = Api(
+        service,
+        now=utc_now,
+        ids=ids,
+        body_bytes_max=settings.body_bytes_max,
+        import_body_bytes_max=settings.import_body_bytes_max,
+        import_codes_max=settings.import_codes_max,
+        always_200=settings.always_200,
+    )
+
+    async def stop() -> None:
+        await engine.drain()
+        await store.close()
+
+    return App(api, store, start=store.open, stop=stop)
+
+
+def app_of_environment() -> App:
+    """Return the application of this process's environment: what each worker starts."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return make_app(read_settings())

@@ -1,0 +1,5 @@
+"""The commands of `promint`."""
+
+from promint.cli.main import main
+
+__all__ = ["main"]

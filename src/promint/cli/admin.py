@@ -1,0 +1,158 @@
+"""`promint token` and `promint database`."""
+
+from typing import Any
+
+import click
+
+from promint.cli.output import Target, answer, command_options, run, table
+from promint.domain.model import Database, Scope
+from promint.service.administration import Administration
+from promint.store import Store
+from promint.wire.moments import write_moment
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke API tokens."""
+
+
+@token.command("create")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="What it may do; more than one, or none for everything.",
+)
+@click.option("--program", "programs", multiple=True, type=int, help="Only this program (id).")
+@click.option("--db", "databases", multiple=True, type=int, help="Only this database (id).")
+@command_options
+def token_create(
+    target: Target,
+    name: str,
+    scopes: tuple[str, ...],
+    programs: tuple[int, ...],
+    databases: tuple[int, ...],
+) -> None:
+    """Create a token. It is shown this once and kept as a hash only."""
+
+    async def work(store: Store, administration: Administration) -> str:
+        secret, _ = await administration.create_token(
+            name,
+            frozenset(Scope(scope) for scope in scopes) or frozenset(Scope),
+            frozenset(programs) or None,
+            frozenset(databases) or None,
+        )
+        return secret
+
+    secret = run(target, work)
+    answer(target, {"token": secret}, f"{secret}\n\nKeep it: it is not shown again.")
+
+
+@token.command("list")
+@command_options
+def token_list(target: Target) -> None:
+    """List the tokens, without their secrets."""
+
+    async def work(store: Store, administration: Administration) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": token.id,
+                "name": token.name,
+                "scopes": " ".join(sorted(token.scopes)),
+                "programs": sorted(token.programs) if token.programs is not None else "all",
+                "databases": sorted(token.databases) if token.databases is not None else "all",
+                "created": write_moment(token.created_at),
+                "revoked": write_moment(token.revoked_at),
+            }
+            for token in await store.tokens()
+        ]
+
+    table(target, "tokens", run(target, work))
+
+
+@token.command("revoke")
+@click.argument("name")
+@command_options
+def token_revoke(target: Target, name: str) -> None:
+    """Revoke a token by its name. It is dead everywhere within a second."""
+
+    async def work(store: Store, administration: Administration) -> list[int]:
+        return await administration.revoke_token(name)
+
+    revoked = run(target, work)
+    if not revoked:
+        raise click.ClickException(f"There is no living token named {name!r}.")
+    answer(target, {"revoked": revoked}, f"Revoked: {name}")
+
+
+@click.group("database")
+def database_group() -> None:
+    """Create and list databases of profiles."""
+
+
+def _group(text: str) -> tuple[int, str]:
+    number, _, name = text.partition(":")
+    if not number.isdecimal() or not name:
+        raise click.BadParameter("write ID:NAME, like 0:main", param_hint="--group")
+    return int(number), name
+
+
+@database_group.command("create")
+@click.option("--name", required=True, help="Its name.")
+@click.option("--id", "number", type=int, default=0, help="Its db_id; the next free one if none.")
+@click.option("--description", default="", help="A line about it.")
+@click.option("--ui-tag", "ui_tags", multiple=True, help="A tag; more than one.")
+@click.option("--group", "groups", multiple=True, help="ID:NAME of a group; 0:main if none.")
+@click.option(
+    "--creates-profiles/--no-creates-profiles",
+    default=False,
+    help="Whether attach makes a profile that it does not find.",
+)
+@command_options
+def database_create(
+    target: Target,
+    name: str,
+    number: int,
+    description: str,
+    ui_tags: tuple[str, ...],
+    groups: tuple[str, ...],
+    *,
+    creates_profiles: bool,
+) -> None:
+    """Create a database."""
+    wanted = Database(
+        id=number,
+        name=name,
+        description=description,
+        ui_tags=ui_tags,
+        groups=tuple(_group(group) for group in groups) or ((0, "main"),),
+        creates_profiles=creates_profiles,
+    )
+
+    async def work(store: Store, administration: Administration) -> Database:
+        return await administration.create_database(wanted)
+
+    made = run(target, work)
+    answer(target, {"db_id": made.id}, f"Created database {made.id}: {made.name}")
+
+
+@database_group.command("list")
+@command_options
+def database_list(target: Target) -> None:
+    """List the databases."""
+
+    async def work(store: Store, administration: Administration) -> list[dict[str, Any]]:
+        return [
+            {
+                "db_id": database.id,
+                "name": database.name,
+                "creates_profiles": database.creates_profiles,
+                "ui_tags": " ".join(database.ui_tags),
+                "created": write_moment(database.created_at),
+            }
+            for database in await store.databases()
+        ]
+
+    table(target, "databases", run(target, work))

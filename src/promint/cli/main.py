@@ -1,0 +1,36 @@
+"""`promint`: the group of all commands."""
+
+import logging
+
+import click
+
+from promint import __version__
+from promint.cli import admin, codes, programs, serving
+from promint.cli.output import Target
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="promint")
+@click.option("--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://…")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def main(context: click.Context, database: str | None, as_json: bool) -> None:
+    """Loyalty programs and their promo codes: exact, fast, and your own.
+
+    Start with: promint demo
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    context.obj = Target(database, as_json)
+
+
+for command in (
+    serving.demo,
+    serving.serve,
+    serving.migrate,
+    serving.settings,
+    admin.token,
+    admin.database_group,
+    programs.program,
+    codes.codes,
+):
+    main.add_command(command)

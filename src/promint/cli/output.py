@@ -1,0 +1,123 @@
+"""What every command shares: which store, how it answers, how it fails."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from promint.bootstrap import make_store, new_ids, os_random, utc_now
+from promint.config import BadSetting, Settings, read_settings
+from promint.domain.errors import PromintError
+from promint.service.administration import Administration
+from promint.store import Store, StoreError, Unusable
+
+Result = TypeVar("Result")
+EXIT_FAILED = 1
+EXIT_UNUSABLE = 2
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Target:
+    """What the options before and after the command say together."""
+
+    database: str | None = None
+    as_json: bool = False
+
+
+def fail(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
+    """Say what is wrong and end."""
+    click.echo(sentence, err=True)
+    sys.exit(code)
+
+
+def command_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--database` and `--json`, after the command as well as before it."""
+
+    @click.option("--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://…")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.pass_context
+    @wraps(function)
+    def wrapped(
+        context: click.Context, /, *args: Any, database: str | None, as_json: bool, **options: Any
+    ) -> None:
+        before = context.find_object(Target) or Target()
+        target = Target(database or before.database, as_json or before.as_json)
+        try:
+            function(target, *args, **options)
+        except Unusable as error:
+            fail(str(error), EXIT_UNUSABLE)
+        except BadSetting as error:
+            fail(f"{error}.", EXIT_UNUSABLE)
+        except PromintError as error:
+            detail = (
+                f" ({error.detail})" if error.detail and error.detail not in error.message else ""
+            )
+            fail(f"{error.message}{detail}.")
+        except StoreError as error:
+            fail(f"The store cannot do this now ({error}).")
+
+    return wrapped
+
+
+def settings_of(target: Target) -> Settings:
+    """Return the settings of the environment and the command's options."""
+    return read_settings(database_url=target.database)
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """Open the store that the settings name; an SQLite file is migrated by the way."""
+    store = make_store(settings)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+def run(target: Target, work: Callable[[Store, Administration], Awaitable[Result]]) -> Result:
+    """Run one command's work on the open store."""
+    settings = settings_of(target)
+
+    async def opened() -> Result:
+        async with open_store(settings) as store:
+            administration = Administration(
+                store, ids=new_ids(), now=utc_now, random_bytes=os_random
+            )
+            return await work(store, administration)
+
+    return asyncio.run(opened())
+
+
+def answer(target: Target, value: dict[str, Any], sentence: str) -> None:
+    """Print one JSON object, or a sentence for people."""
+    if target.as_json:
+        click.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        console.print(sentence, markup=False)
+
+
+def table(target: Target, name: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows as one JSON object or as a table."""
+    if target.as_json:
+        click.echo(json.dumps({name: rows}, ensure_ascii=False))
+        return
+    if not rows:
+        console.print(f"No {name} yet.", markup=False)
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        shown.add_column(column)
+    for row in rows:
+        shown.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(shown)

@@ -1,0 +1,107 @@
+"""Every setting: one frozen value, read once from the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+PREFIX = "PROMINT_"
+MEBIBYTE = 1024 * 1024
+
+
+def _setting(default: Any, unit: str, meaning: str) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+
+
+class BadSetting(ValueError):
+    """An environment variable holds something that its setting cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can set, each as the environment variable PROMINT_ + name in capitals.
+
+    The defaults fit one machine.
+    """
+
+    database_url: str = _setting(
+        "sqlite:///promint.db", "URL", "the store: sqlite:///FILE or postgresql://…"
+    )
+    always_200: bool = _setting(
+        False, "true or false", "answer HTTP 200 to every request, whatever `error` says"
+    )
+    import_body_bytes_max: int = _setting(
+        64 * MEBIBYTE, "bytes", "the largest body of promocodes/import and profiles/import_batch"
+    )
+    body_bytes_max: int = _setting(MEBIBYTE, "bytes", "the largest body of any other call")
+    import_codes_max: int = _setting(100_000, "codes", "the most codes in one import request")
+    header_bytes_max: int = _setting(65_536, "bytes", "the most bytes of request line and headers")
+    header_timeout_s: float = _setting(
+        10.0, "seconds", "how long a client may take to send its headers"
+    )
+    body_timeout_s: float = _setting(
+        30.0, "seconds", "how long a client may take to send its body, or to take a chunk of ours"
+    )
+    idle_timeout_s: float = _setting(
+        30.0, "seconds", "how long a connection is kept open between requests"
+    )
+    idempotency_hours: int = _setting(24, "hours", "how long an idempotency key is remembered")
+    cache_s: float = _setting(
+        0.5, "seconds", "how long tokens, programs and databases are believed without asking"
+    )
+    queue_max: int = _setting(
+        4096, "requests", "how many changes may wait for the store before new ones get 503"
+    )
+    batch_max: int = _setting(256, "requests", "how many changes travel in one transaction")
+    doubt_timeout_s: float = _setting(
+        8.0, "seconds", "how long a change whose COMMIT was cut off is looked for"
+    )
+    statement_cache: bool = _setting(
+        True, "true or false", "keep prepared statements; off behind PgBouncer"
+    )
+    drain_timeout_s: int = _setting(
+        20, "seconds", "how long requests under way may take once the service is told to stop"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if not isinstance(value, (str, bool)) and value <= 0:
+                raise BadSetting(f"{PREFIX}{setting.name.upper()} must be more than 0")
+
+
+def settings_fields() -> tuple[Field[Any], ...]:
+    """Return the settings with their default, unit and meaning."""
+    return fields(Settings)
+
+
+def read_settings(environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
+    """Return the settings of an environment; a value in `given` that is not None goes first.
+
+    Raises:
+        BadSetting: a variable's text is not of its setting's type, or not above 0.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        name = PREFIX + setting.name.upper()
+        if given.get(setting.name) is not None:
+            values[setting.name] = given[setting.name]
+        elif name in environment:
+            values[setting.name] = _read(name, environment[name], type(setting.default))
+    return Settings(**values)
+
+
+def _read(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise BadSetting(f"{name} must be true or false, not {text!r}")
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise BadSetting(f"{name} must be {what}, not {text!r}") from None

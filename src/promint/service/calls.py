@@ -1,0 +1,357 @@
+"""The calls of the vendor API: what is looked up first, and which operation follows."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promint.domain import codetext, identities
+from promint.domain.errors import (
+    BadValue,
+    CodeLimitReached,
+    CodeNotFound,
+    DatabaseNotFound,
+    Duplicate,
+    NotFound,
+    ProfileAmbiguous,
+    ProfileNotFound,
+    ProgramNotFound,
+    PromintError,
+    Refused,
+    StoreBusy,
+    TokenInvalid,
+)
+from promint.domain.ids import IdMaker
+from promint.domain.model import (
+    ID_MAX,
+    Database,
+    Event,
+    Holder,
+    LoyaltyProgram,
+    ProfileKey,
+    PromoCode,
+    Token,
+)
+from promint.engine import Engine, Operation
+from promint.service import operations
+from promint.service.access import Call, Remembered, token_digest
+from promint.service.profiles import ProfileCalls
+from promint.store import (
+    Answer,
+    Busy,
+    CodeImport,
+    CodeImported,
+    ConnectionLost,
+    ExportedCode,
+    Store,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCode:
+    """What became of one item of an import; `error` is None for a code that is in now."""
+
+    code: str
+    error: PromintError | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """What became of an import, item by item, and the three counts."""
+
+    items: Sequence[ImportedCode]
+    inserted: int
+    duplicated: int
+    discarded_by_limit: int
+
+
+class Service:
+    """Everything that a caller can ask for."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        *,
+        ids: IdMaker,
+        monotonic: Callable[[], float],
+        cache_s: float = 0.5,
+        idempotency_s: int = 24 * 3600,
+    ) -> None:
+        """Take the store, the engine, and the makers of ids and monotonic seconds."""
+        self.store = store
+        self.engine = engine
+        self._ids = ids
+        self._idempotency_s = idempotency_s
+        self._tokens = Remembered(store.token, fresh_s=cache_s, clock=monotonic)
+        self._programs = Remembered(store.program, fresh_s=cache_s, clock=monotonic)
+        self._databases = Remembered(store.database, fresh_s=cache_s, clock=monotonic)
+        self.profiles = ProfileCalls(
+            store, ids=ids, database=self.database, idempotency_s=idempotency_s
+        )
+
+    # -- who and where ---------------------------------------------------------------------
+
+    async def authenticate(self, token: str) -> Token:
+        """Return the token behind a secret.
+
+        Raises:
+            TokenInvalid: it is unknown or revoked.
+        """
+        digest = token_digest(token)
+        known = self._tokens.at_hand(digest) or await self._looked_up(self._tokens, digest)
+        if known is None or known.revoked_at is not None:
+            raise TokenInvalid
+        return known
+
+    async def program(self, call: Call, loyalty_id: int) -> LoyaltyProgram:
+        """Return a program.
+
+        Raises:
+            ProgramNotFound: it does not exist, or not for this token.
+        """
+        if not call.token.opens_program(loyalty_id) or not 1 <= loyalty_id <= ID_MAX:
+            raise ProgramNotFound(str(loyalty_id))
+        program = self._programs.at_hand(loyalty_id) or await self._looked_up(
+            self._programs, loyalty_id
+        )
+        if program is None:
+            raise ProgramNotFound(str(loyalty_id))
+        return program
+
+    async def database(self, call: Call, database_id: int) -> Database:
+        """Return a database.
+
+        Raises:
+            DatabaseNotFound: it does not exist, or not for this token.
+        """
+        if not call.token.opens_database(database_id) or not 1 <= database_id <= ID_MAX:
+            raise DatabaseNotFound(str(database_id))
+        database = self._databases.at_hand(database_id) or await self._looked_up(
+            self._databases, database_id
+        )
+        if database is None:
+            raise DatabaseNotFound(str(database_id))
+        return database
+
+    @staticmethod
+    async def _looked_up(remembered: Remembered[Any, Any], key: Any) -> Any:
+        try:
+            return await remembered.get(key)
+        except (Busy, ConnectionLost) as error:
+            raise StoreBusy(str(error)) from error
+
+    # -- the seven calls -------------------------------------------------------------------
+
+    async def get(self, call: Call, loyalty_id: int, code: str) -> PromoCode:
+        """Return a code as it is now."""
+        program = await self.program(call, loyalty_id)
+        shard_key, code_key = _code_id(program, code)
+        try:
+            found = await self.store.code(shard_key, code_key)
+        except (Busy, ConnectionLost) as error:
+            raise StoreBusy(str(error)) from error
+        if found is None:
+            raise CodeNotFound(code)
+        return found
+
+    async def activate(self, call: Call, loyalty_id: int, code: str) -> Any:
+        """Use a code once; return None, or the recorded answer of the idempotency key."""
+
+        async def prepare() -> Operation:
+            program = await self.program(call, loyalty_id)
+            return operations.Activate(program, code, _code_id(program, code), **self._common(call))
+
+        return await self._change(call, prepare)
+
+    async def update(
+        self,
+        call: Call,
+        loyalty_id: int,
+        code: str,
+        *,
+        activated: bool | None,
+        changes_expiry: bool,
+        expires_at: int | None,
+    ) -> Any:
+        """Change a code's expiry or uses; return None, or the recorded answer."""
+
+        async def prepare() -> Operation:
+            program = await self.program(call, loyalty_id)
+            return operations.Update(
+                program,
+                code,
+                _code_id(program, code),
+                activated=activated,
+                changes_expiry=changes_expiry,
+                expires_at=expires_at,
+                **self._common(call),
+            )
+
+        return await self._change(call, prepare)
+
+    async def attach(
+        self, call: Call, loyalty_id: int, profile: ProfileKey, code: str | None
+    ) -> Any:
+        """Attach a code, or any free one; return it as stored, or the recorded answer."""
+
+        async def prepare() -> Operation:
+            program = await self.program(call, loyalty_id)
+            database = await self.database(call, profile.database_id)
+            common = self._common(call)
+            common["holder"] = await self._holder(profile)
+            if common["holder"] is None:
+                if not database.creates_profiles:
+                    raise ProfileNotFound
+                common["identities"] = profile.identities
+                common["profile_data"] = identities.data_of(profile.identities)
+            if code is None:
+                return operations.AttachAny(program, **common)
+            return operations.Attach(program, code, _code_id(program, code), **common)
+
+        return await self._change(call, prepare)
+
+    async def detach(self, call: Call, loyalty_id: int, profile: ProfileKey, code: str) -> Any:
+        """Take a code back from a profile; return None, or the recorded answer."""
+
+        async def prepare() -> Operation:
+            program = await self.program(call, loyalty_id)
+            await self.database(call, profile.database_id)
+            holder = await self._holder(profile)
+            if holder is None:
+                raise ProfileNotFound
+            code_id = _code_id(program, code)
+            return operations.Detach(program, code, code_id, holder, **self._common(call))
+
+        return await self._change(call, prepare)
+
+    async def import_codes(
+        self, call: Call, loyalty_id: int, codes: Sequence[str], source: str = "api"
+    ) -> ImportOutcome | Answer:
+        """Add codes, one transaction for all; return each one's lot, or the recorded answer."""
+        try:
+            program = await self.program(call, loyalty_id)
+        except NotFound as refusal:
+            return await self._refuse(call, refusal)  # type: ignore[no-any-return]  # or raises
+
+        usable: dict[str, str] = {}
+        keys: list[str | PromintError] = []
+        for code in codes:
+            try:
+                clean = codetext.clean_code(code)
+                key = codetext.code_key(clean, program.code_matching)
+            except BadValue as unusable:
+                keys.append(unusable)
+            else:
+                keys.append(Duplicate(clean) if key in usable else key)
+                usable.setdefault(key, clean)
+
+        def outcome(imported: CodeImported) -> ImportOutcome:
+            return _import_outcome(codes, keys, imported)
+
+        def render(imported: CodeImported) -> Answer:
+            assert call.idempotency is not None
+            return call.idempotency.render(outcome(imported))
+
+        job = CodeImport(
+            program,
+            list(usable.items()),
+            call.now,
+            self._ids.new(call.now),
+            call.token.id,
+            call.request_id,
+            source,
+            call.keyed(self._idempotency_s),
+        )
+        try:
+            imported = await self.store.import_codes(job, render)
+        except (Busy, ConnectionLost) as error:
+            raise StoreBusy(str(error)) from error
+        return outcome(imported) if isinstance(imported, CodeImported) else imported
+
+    async def export_all(
+        self, call: Call, loyalty_id: int
+    ) -> AsyncIterator[Sequence[ExportedCode]]:
+        """Return the program's codes in order of creation, in chunks, as of one moment."""
+        program = await self.program(call, loyalty_id)
+        return self.store.export(program)
+
+    async def history(self, program: LoyaltyProgram, code: str) -> list[Event]:
+        """Return what happened to a code, oldest first."""
+        return await self.store.code_history(*_code_id(program, codetext.clean_code(code)))
+
+    async def databases(self, call: Call) -> list[Database]:
+        """Return the databases that the token opens, by id."""
+        try:
+            databases = await self.store.databases()
+        except (Busy, ConnectionLost) as error:
+            raise StoreBusy(str(error)) from error
+        return [database for database in databases if call.token.opens_database(database.id)]
+
+    # -- on the way ------------------------------------------------------------------------
+
+    def _common(self, call: Call) -> dict[str, Any]:
+        return {
+            "now": call.now,
+            "token_id": call.token.id,
+            "request_id": call.request_id,
+            "event_id": self._ids.new(call.now),
+            "keyed": call.keyed(self._idempotency_s),
+            "render": call.idempotency.render if call.idempotency else None,
+        }
+
+    async def _change(self, call: Call, prepare: Callable[[], Awaitable[Operation]]) -> Any:
+        try:
+            operation = await prepare()
+        except (NotFound, Refused) as refusal:
+            return await self._refuse(call, refusal)
+        return await self.engine.submit(operation)
+
+    async def _refuse(self, call: Call, refusal: PromintError) -> Any:
+        """Raise a refusal; with an idempotency key the store has the first word."""
+        if call.idempotency is None:
+            raise refusal
+        operation = operations.AlreadyRefused(refusal, **self._common(call))
+        return await self.engine.submit(operation)
+
+    async def _holder(self, profile: ProfileKey) -> Holder | None:
+        """Return the profile that a key leads to; None when there is none by its identities.
+
+        Raises:
+            ProfileAmbiguous: the key leads to more than one.
+        """
+        if profile.profile_id is not None:
+            return Holder(profile.database_id, profile.profile_id)
+        try:
+            found = await self.store.find_profiles(profile.identities)
+        except (Busy, ConnectionLost) as error:
+            raise StoreBusy(str(error)) from error
+        ids = {profile_id for matches in found for profile_id in matches}
+        if len(ids) > 1:
+            raise ProfileAmbiguous
+        return Holder(profile.database_id, ids.pop()) if ids else None
+
+
+def _code_id(program: LoyaltyProgram, code: str) -> tuple[int, str]:
+    key = codetext.code_key(code, program.code_matching)
+    return codetext.shard_key(program.id, key, program.buckets), key
+
+
+def _import_outcome(
+    codes: Sequence[str], keys: Sequence[str | PromintError], imported: CodeImported
+) -> ImportOutcome:
+    items = []
+    duplicated = discarded = 0
+    for code, key in zip(codes, keys, strict=True):
+        error: PromintError | None
+        if isinstance(key, PromintError):
+            error = key
+        elif key in imported.duplicates:
+            error = Duplicate(key)
+        elif key in imported.over_limit:
+            error = CodeLimitReached(key)
+        else:
+            error = None
+        duplicated += isinstance(error, Duplicate)
+        discarded += isinstance(error, CodeLimitReached)
+        items.append(ImportedCode(code, error))
+    return ImportOutcome(items, imported.inserted, duplicated, discarded)

@@ -1,0 +1,377 @@
+"""Where programs, codes and profiles are kept: the interface that every store fills.
+
+Two stores exist, `sqlite` and `postgres`; `tests/store` holds both to this page. A store
+selects candidates and keeps facts. It decides nothing: a batch is read, handed to `decide`,
+and what comes back is written whole or not at all.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from promint.domain.model import (
+    Database,
+    Event,
+    Holder,
+    Identity,
+    LoyaltyProgram,
+    Profile,
+    PromoCode,
+    Token,
+)
+
+CodeId = tuple[int, str]
+"""`(shard_key, code_key)`: a promo code's primary key."""
+
+AttachmentId = tuple[int, str, int, str]
+"""`(shard_key, code_key, database_id, profile_id)`: an attachment's primary key."""
+
+Shards = tuple[int, int]
+"""First and last of a run of shard keys."""
+
+
+class StoreError(Exception):
+    """A store could not do what it was asked."""
+
+
+class Lost(StoreError):
+    """Another writer changed a row between read and write. Nothing was written; go again."""
+
+
+class TryAgain(StoreError):
+    """The database gave the transaction up (deadlock, serialization). Nothing was written."""
+
+
+class Poisoned(StoreError):
+    """The database refuses something in the batch (SQLSTATE 22, 23). Nothing was written."""
+
+
+class Busy(StoreError):
+    """The store cannot work now: locked, full, out of reach. Nothing was written."""
+
+
+class ConnectionLost(StoreError):
+    """The connection broke; `may_have_written` says whether a write was already sent."""
+
+    def __init__(self, detail: str, *, may_have_written: bool) -> None:
+        super().__init__(detail)
+        self.may_have_written = may_have_written
+
+
+class Unusable(StoreError):
+    """The store cannot be opened at all; the sentence says what to do."""
+
+
+class Answer(NamedTuple):
+    """An answer as the caller got it, kept for the life of its idempotency key."""
+
+    status: int
+    reason: str
+    content_type: str
+    body: bytes
+
+
+class IdempotencyId(NamedTuple):
+    """`(shard_key, token_id, key)`: an idempotency record's primary key."""
+
+    shard_key: int
+    token_id: int
+    key: str
+
+
+class IdempotencyRecord(NamedTuple):
+    """What a key was used for, and the answer it got."""
+
+    digest: bytes
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """An idempotency key as a request brings it: where its record is, and for what request."""
+
+    id: IdempotencyId
+    digest: bytes
+    now: int
+    keep_until: int
+
+
+class TallyId(NamedTuple):
+    """`(shard_key, kind, subject)`: a tally's primary key."""
+
+    shard_key: int
+    kind: str
+    subject: str
+
+
+class Tally(NamedTuple):
+    """A guarded count. `next_seq` is the creation sequence of the program's next code."""
+
+    total: int
+    next_seq: int
+    version: int
+
+
+class FreeRequest(NamedTuple):
+    """How many free codes a batch wants of a personal program, from which of its shards."""
+
+    first_shard: int
+    last_shard: int
+    wanted: int
+    now: int
+
+
+class RoomRequest(NamedTuple):
+    """Which universal codes one profile could be given: the `wanted` oldest with room."""
+
+    program: LoyaltyProgram
+    holder: Holder
+    wanted: int
+    now: int
+
+
+@dataclass(slots=True)
+class Reads:
+    """Everything that a batch has to see, by key. The store sorts and de-duplicates."""
+
+    codes: set[CodeId] = field(default_factory=set)
+    attachments: set[AttachmentId] = field(default_factory=set)
+    idempotency: dict[IdempotencyId, int] = field(default_factory=dict)
+    profiles: set[Holder] = field(default_factory=set)
+    identities: set[Identity] = field(default_factory=set)
+    tallies: set[TallyId] = field(default_factory=set)
+    programs: dict[int, LoyaltyProgram] = field(default_factory=dict)
+    held: dict[tuple[int, Holder], LoyaltyProgram] = field(default_factory=dict)
+    earlier_uses: set[CodeId] = field(default_factory=set)
+    free: dict[Shards, FreeRequest] = field(default_factory=dict)
+    room: dict[tuple[int, Holder], RoomRequest] = field(default_factory=dict)
+    doubtful_events: set[tuple[Shards, bytes]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Found:
+    """What was there. A key that is absent here has no row."""
+
+    codes: dict[CodeId, PromoCode] = field(default_factory=dict)
+    attachments: set[AttachmentId] = field(default_factory=set)
+    idempotency: dict[IdempotencyId, IdempotencyRecord] = field(default_factory=dict)
+    profiles: set[Holder] = field(default_factory=set)
+    identities: dict[Identity, list[str]] = field(default_factory=dict)
+    tallies: dict[TallyId, Tally] = field(default_factory=dict)
+    programs: dict[int, LoyaltyProgram] = field(default_factory=dict)
+    held: dict[tuple[int, Holder], int] = field(default_factory=dict)
+    earlier_uses: dict[CodeId, int | None] = field(default_factory=dict)
+    free: dict[Shards, list[PromoCode]] = field(default_factory=dict)
+    room: dict[tuple[int, Holder], list[PromoCode]] = field(default_factory=dict)
+    landed_events: dict[bytes, str | None] = field(default_factory=dict)
+
+
+class NewProfile(NamedTuple):
+    """A profile to insert, with the identities that lead to it."""
+
+    profile: Profile
+    identities: tuple[Identity, ...]
+
+
+@dataclass(slots=True)
+class Writes:
+    """Everything that a batch changes. Rows come with the version they must still have.
+
+    `codes` and `tallies` map a key to (value to write, version that was read); a version of
+    None means a new row, and a key that exists by then loses the batch. `guards` are tallies
+    whose version only moves, so that two writers who rely on one count cannot both win.
+    """
+
+    codes: dict[CodeId, tuple[PromoCode, int | None]] = field(default_factory=dict)
+    tallies: dict[TallyId, tuple[Tally, int | None]] = field(default_factory=dict)
+    attached: list[tuple[int, str, int, str, int]] = field(default_factory=list)
+    detached: list[AttachmentId] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    idempotency: list[tuple[Keyed, Answer]] = field(default_factory=list)
+    profiles: list[NewProfile] = field(default_factory=list)
+    holders: set[Holder] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to write."""
+        return bool(self.events or self.idempotency or self.codes)
+
+
+class Batch(Protocol):
+    """What the engine hands over: what to read, and how to decide once it is read."""
+
+    reads: Reads
+
+    def decide(self, found: Found) -> Writes:
+        """Decide every request on `found`. Pure, and may be called again on a later reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeImport:
+    """Codes to add to one program in one transaction.
+
+    `codes` holds (code key, code as given), each key once, in the order of creation.
+    """
+
+    program: LoyaltyProgram
+    codes: Sequence[tuple[str, str]]
+    now: int
+    event_id: bytes
+    token_id: int
+    request_id: str
+    source: str
+    keyed: Keyed | None = None
+
+
+class CodeImported(NamedTuple):
+    """What became of an import: how many are in, which were not new, which had no room."""
+
+    inserted: int
+    duplicates: frozenset[str]
+    over_limit: frozenset[str]
+
+
+class ExportedCode(NamedTuple):
+    """One code of an export."""
+
+    code: str
+    attached_at: int | None
+    activated_at: int | None
+
+
+class Transaction(Protocol):
+    """One transaction for everything that is not on the hot path. Commits when it is left well.
+
+    Raises `Lost` where another writer was first, wherever that shows, COMMIT included.
+    """
+
+    async def recall(self, key: IdempotencyId, now: int) -> IdempotencyRecord | None:
+        """Return what an idempotency key was used for, if its record still lives at `now`."""
+
+    async def remember(self, keyed: Keyed, answer: Answer) -> None:
+        """Keep an answer for its idempotency key."""
+
+    async def record(self, events: Sequence[Event]) -> None:
+        """Append events."""
+
+    async def find(self, identity: Identity) -> list[str]:
+        """Return the ids of the profiles that an identity leads to, sorted."""
+
+    async def profile(self, holder: Holder) -> Profile | None:
+        """Return a profile, held against other writers until the end."""
+
+    async def insert_profile(self, new: NewProfile) -> None:
+        """Add a profile and the identities that lead to it."""
+
+    async def update_profile(self, new: NewProfile) -> None:
+        """Replace a profile's data and the identities that lead to it."""
+
+    async def delete_profile(self, holder: Holder) -> None:
+        """Remove a profile and its identities. What it holds is the caller's to release."""
+
+    async def held_codes(self, holder: Holder) -> list[PromoCode]:
+        """Return the codes attached to a profile, held until the end, in key order."""
+
+    async def latest_holder(self, code: PromoCode, but: Holder) -> tuple[Holder, int] | None:
+        """Return who else was attached to a code last, and when."""
+
+    async def release(self, holder: Holder, codes: Sequence[PromoCode]) -> None:
+        """Write codes as they became and remove the profile's attachments to them."""
+
+    async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
+        """Return a program."""
+
+    async def insert_program(self, program: LoyaltyProgram) -> LoyaltyProgram:
+        """Add a program, with the next free id where its id is 0, and its tally of codes."""
+
+    async def update_program(self, program: LoyaltyProgram) -> None:
+        """Write a program's settings; `version` is the one it was read with, and rises."""
+
+    async def database(self, database_id: int) -> Database | None:
+        """Return a database."""
+
+    async def insert_database(self, database: Database) -> Database:
+        """Add a database, with the next free id where its id is 0."""
+
+    async def insert_token(self, token: Token, digest: bytes) -> Token:
+        """Add a token by the digest of its secret, with the next free id."""
+
+    async def revoke_token(self, name: str, now: int) -> list[int]:
+        """Revoke the living tokens of that name and return their ids."""
+
+
+class Store(Protocol):
+    """A store, open from `open` to `close`. Every method raises `Busy` when it cannot work now."""
+
+    async def open(self) -> None:
+        """Connect and check the schema.
+
+        Raises:
+            Unusable: it cannot be reached, is not migrated, too new, or no store of ours.
+        """
+
+    async def close(self) -> None:
+        """Let go of every connection, file and thread."""
+
+    async def migrate(self) -> int:
+        """Bring the schema up to date, from nothing if need be; return its version."""
+
+    async def ping(self) -> None:
+        """Ask the database for an answer, for the readiness probe."""
+
+    async def token(self, digest: bytes) -> Token | None:
+        """Return the token, revoked or not, whose secret has this SHA-256."""
+
+    async def tokens(self) -> list[Token]:
+        """Return every token, by id."""
+
+    async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
+        """Return a program."""
+
+    async def programs(self) -> list[LoyaltyProgram]:
+        """Return every program, by id."""
+
+    async def database(self, database_id: int) -> Database | None:
+        """Return a database."""
+
+    async def databases(self) -> list[Database]:
+        """Return every database, by id."""
+
+    async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
+        """Return a code."""
+
+    async def code_history(self, shard_key: int, code_key: str) -> list[Event]:
+        """Return what happened to a code, oldest first."""
+
+    async def find_profiles(self, identities: Sequence[Identity]) -> list[list[str]]:
+        """Return for each identity the ids of the profiles that it leads to, sorted."""
+
+    async def profile(self, holder: Holder) -> Profile | None:
+        """Return a profile."""
+
+    async def transact(self, batch: Batch, *, locked: bool) -> None:
+        """Read, decide and write a batch, all or nothing; it is committed on return.
+
+        `locked` holds the rows between read and write, where the store has another way.
+
+        Raises:
+            Lost, TryAgain, Poisoned, Busy: nothing was written.
+            ConnectionLost: nobody knows yet.
+        """
+
+    async def import_codes(
+        self, job: CodeImport, render: Callable[[CodeImported], Answer]
+    ) -> CodeImported | Answer:
+        """Add codes in one transaction with their event and the record of the key.
+
+        Returns the recorded answer when the key was used before for the same request.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+        """
+
+    def export(self, program: LoyaltyProgram) -> AsyncIterator[Sequence[ExportedCode]]:
+        """Yield the program's codes in order of creation, in chunks, as of one moment."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction."""

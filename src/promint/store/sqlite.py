@@ -1,0 +1,657 @@
+"""The embedded store: one file, one writing connection, group commit.
+
+Statements run on the event loop itself: a look-up takes five microseconds, a thread hop costs
+more than the whole of it, and two threads would fight over the interpreter. Only what waits for
+the disk leaves the loop: COMMIT, and BEGIN when another process holds the file
+(docs/decisions/0004-sqlite-statements-on-the-loop.md). Bulk work runs whole in a thread.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from promint.domain import codetext, rules
+from promint.domain.errors import IdempotencyMismatch
+from promint.domain.model import (
+    Database,
+    Event,
+    Holder,
+    Identity,
+    LoyaltyProgram,
+    Profile,
+    PromoCode,
+    Token,
+)
+from promint.store import (
+    Answer,
+    Batch,
+    Busy,
+    CodeImport,
+    CodeImported,
+    ExportedCode,
+    Found,
+    IdempotencyId,
+    IdempotencyRecord,
+    Keyed,
+    Lost,
+    NewProfile,
+    Poisoned,
+    Reads,
+    StoreError,
+    Tally,
+    Unusable,
+    Writes,
+    migrations,
+    sql,
+)
+from promint.store.importing import import_event, sort_out
+from promint.store.ordering import in_creation_order
+
+APPLICATION_ID = 0x50524D54  # "PRMT"
+BUSY_TIMEOUT_MS = 5_000
+CHECKPOINT_INTERVAL_S = 0.5
+CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
+RESTART_WAL_BYTES = 64 * 1024 * 1024
+UNLIMITED = sql.NEVER
+
+Result = TypeVar("Result")
+
+
+def _translated(error: apsw.Error) -> StoreError:
+    """Make a driver's error ours, by its code."""
+    if isinstance(error, apsw.ConstraintError):
+        return Lost(str(error))
+    if isinstance(error, (apsw.MismatchError, apsw.TooBigError, apsw.RangeError)):
+        return Poisoned(str(error))
+    return Busy(str(error))
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise _translated(error) from error
+
+
+class SqliteStore:
+    """Everything in one SQLite file.
+
+    `is_service` says that this process serves the file: only one may, and it refuses a second.
+    Whoever holds the checkpoint lock of the file, the service or a lone command, moves the
+    write-ahead log into the database; never two at a time, which SQLite once had a bug with.
+    """
+
+    def __init__(self, path: str, *, is_service: bool = False) -> None:
+        """Keep the path; nothing is touched before `open`."""
+        self.path = path
+        self.is_service = is_service
+        self._writing = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "promint-sqlite")
+        self._exports = ThreadPoolExecutor(4, "promint-export")
+        self._stop = threading.Event()
+        self._checkpointer: threading.Thread | None = None
+        self._locks: int | None = None
+
+    # -- life ------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the file, made and migrated if need be."""
+        await self.migrate()
+        self._lock_service()
+        self._writer = self._connect()
+        self._reader = self._connect()
+        self._checkpointer = threading.Thread(
+            target=self._checkpoint_forever, name="promint-checkpoint", daemon=True
+        )
+        self._checkpointer.start()
+
+    async def close(self) -> None:
+        """Close the connections; the one that may checkpoint does so a last time."""
+        self._stop.set()
+        if self._checkpointer is not None:
+            await asyncio.to_thread(self._checkpointer.join)
+        self._thread.shutdown()
+        self._exports.shutdown()
+        if hasattr(self, "_writer"):
+            self._writer.close()
+            self._reader.close()
+        if self._locks is not None:
+            os.close(self._locks)
+
+    async def migrate(self) -> int:
+        """Create or bring forward the schema."""
+        self._check_folder()
+        try:
+            connection = self._connect()
+            try:
+                return self._migrate(connection)
+            finally:
+                connection.close()
+        except apsw.NotADBError:
+            raise Unusable(
+                f"{self.path} is not an SQLite database. Name another file with --database."
+            ) from None
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+            raise Unusable(
+                f"{self.path} cannot be opened for writing ({error}). "
+                "Check the path and its permissions."
+            ) from None
+        except apsw.Error as error:
+            raise Unusable(f"{self.path} cannot be used ({error}).") from None
+
+    def _check_folder(self) -> None:
+        folder = Path(self.path).resolve().parent
+        if not folder.is_dir():
+            raise Unusable(f"The folder {folder} does not exist. Make it, or name another file.")
+
+    def _migrate(self, connection: apsw.Connection) -> int:
+        version = _pragma(connection, "user_version")
+        if version == migrations.latest():
+            return version
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            version = _pragma(connection, "user_version")
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if tables != (0,) and _pragma(connection, "application_id") != APPLICATION_ID:
+                connection.execute("ROLLBACK")
+                raise Unusable(
+                    f"{self.path} is a database of another program. "
+                    "Name another file with --database."
+                )
+            if version > migrations.latest():
+                connection.execute("ROLLBACK")
+                raise Unusable(
+                    f"{self.path} was written by a newer Promint (schema {version}, this one "
+                    f"knows {migrations.latest()}). Use that version, or restore a backup."
+                )
+            for number, statements in migrations.steps(migrations.SQLITE):
+                if number > version:
+                    for statement in statements:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+        return migrations.latest()
+
+    def _connect(self, *, read_only: bool = False) -> apsw.Connection:
+        flags = (
+            apsw.SQLITE_OPEN_READONLY
+            if read_only
+            else (apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        )
+        connection = apsw.Connection(self.path, flags=flags)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {RESTART_WAL_BYTES}")
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        return connection
+
+    # -- who may do what with the file -----------------------------------------------------
+
+    _SERVICE, _CHECKPOINT = 0, 1
+
+    def _lock_service(self) -> None:
+        self._locks = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self.is_service and not self._try_lock(self._SERVICE):
+            raise Unusable(
+                f"Another promint serves {self.path} already. An SQLite file has one service; "
+                "stop the other one, or use PostgreSQL for several."
+            )
+
+    def _try_lock(self, which: int) -> bool:
+        assert self._locks is not None
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, which)
+        except OSError:
+            return False
+        return True
+
+    def _checkpoint_forever(self) -> None:
+        connection = self._connect()
+        mine = False
+        with contextlib.closing(connection):
+            while not self._stop.wait(CHECKPOINT_INTERVAL_S):
+                mine = mine or self._try_lock(self._CHECKPOINT)
+                if mine:
+                    self._checkpoint(connection)
+            mine = mine or self._try_lock(self._CHECKPOINT)
+            if mine:
+                with contextlib.suppress(apsw.Error):
+                    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        """Move the log into the database without holding the writer up.
+
+        A passive pass copies what it can. Under steady load it never reaches the end, the log
+        would grow without bound; so a long one is restarted, which holds the writer only for
+        the few pages that came in since.
+        """
+        with contextlib.suppress(apsw.Error, OSError):
+            size = Path(f"{self.path}-wal").stat().st_size
+            if size > CHECKPOINT_WAL_BYTES:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if size > RESTART_WAL_BYTES:
+                connection.set_busy_timeout(100)
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+
+    # -- reads -----------------------------------------------------------------------------
+
+    def _row(self, statement: str, *parameters: Any) -> Any:
+        with _translating():
+            return self._reader.execute(statement, parameters).fetchone()
+
+    def _rows(self, statement: str, *parameters: Any) -> list[Any]:
+        with _translating():
+            return self._reader.execute(statement, parameters).fetchall()
+
+    async def ping(self) -> None:
+        """Read one page."""
+        self._row("SELECT 1")
+
+    async def token(self, digest: bytes) -> Token | None:
+        """Return a token by the digest of its secret."""
+        row = self._row(sql.TOKEN, digest)
+        return sql.token_value(row) if row else None
+
+    async def tokens(self) -> list[Token]:
+        """Return every token."""
+        return [sql.token_value(row) for row in self._rows(sql.TOKENS)]
+
+    async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
+        """Return a program."""
+        row = self._row(sql.PROGRAM, loyalty_id)
+        return sql.program_value(row) if row else None
+
+    async def programs(self) -> list[LoyaltyProgram]:
+        """Return every program."""
+        return [sql.program_value(row) for row in self._rows(sql.PROGRAMS)]
+
+    async def database(self, database_id: int) -> Database | None:
+        """Return a database."""
+        row = self._row(sql.DATABASE, database_id)
+        return sql.database_value(row) if row else None
+
+    async def databases(self) -> list[Database]:
+        """Return every database."""
+        return [sql.database_value(row) for row in self._rows(sql.DATABASES)]
+
+    async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
+        """Return a code."""
+        row = self._row(sql.CODE, shard_key, code_key)
+        return PromoCode._make(row) if row else None
+
+    async def code_history(self, shard_key: int, code_key: str) -> list[Event]:
+        """Return a code's events."""
+        return [Event._make(row) for row in self._rows(sql.CODE_HISTORY, shard_key, code_key)]
+
+    async def find_profiles(self, identities: Sequence[Identity]) -> list[list[str]]:
+        """Return the profiles behind identities."""
+        return [[row[0] for row in self._rows(sql.IDENTITY, *one)] for one in identities]
+
+    async def profile(self, holder: Holder) -> Profile | None:
+        """Return a profile."""
+        row = self._row(sql.PROFILE, *holder)
+        return sql.profile_value(row) if row else None
+
+    async def export(self, program: LoyaltyProgram) -> AsyncIterator[Sequence[ExportedCode]]:
+        """Yield a program's codes from a read transaction of their own."""
+        loop = asyncio.get_running_loop()
+        connection = self._connect(read_only=True)
+        connection.execute("BEGIN")
+
+        def chunk(shard: int, seq: int, code_key: str, limit: int) -> list[Any]:
+            with _translating():
+                return connection.execute(sql.EXPORT, (shard, seq, code_key, limit)).fetchall()
+
+        try:
+            async for codes in in_creation_order(
+                program, lambda *key: loop.run_in_executor(self._exports, chunk, *key)
+            ):
+                yield codes
+        finally:
+            connection.close()
+
+    # -- writes ----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _write_transaction(self) -> AsyncIterator[apsw.Connection]:
+        """Hold the one writing connection in a transaction; COMMIT waits off the loop."""
+        loop = asyncio.get_running_loop()
+        writer = self._writer
+        async with self._writing:
+            try:
+                writer.set_busy_timeout(0)
+                try:
+                    writer.execute("BEGIN IMMEDIATE")
+                except apsw.BusyError:
+                    # Another process, a command, is writing: wait for it off the loop.
+                    writer.set_busy_timeout(BUSY_TIMEOUT_MS)
+                    await loop.run_in_executor(self._thread, writer.execute, "BEGIN IMMEDIATE")
+                yield writer
+                await asyncio.shield(loop.run_in_executor(self._thread, writer.execute, "COMMIT"))
+            except apsw.Error as error:
+                raise _translated(error) from error
+            finally:
+                if writer.in_transaction:
+                    with contextlib.suppress(apsw.Error):
+                        writer.execute("ROLLBACK")
+
+    async def transact(self, batch: Batch, *, locked: bool) -> None:
+        """Read, decide and write under the file's one write lock, so nothing can be lost."""
+        async with self._write_transaction() as writer:
+            writes = batch.decide(self._read(writer, batch.reads))
+            if writes:
+                self._write(writer, writes)
+
+    def _read(self, writer: apsw.Connection, reads: Reads) -> Found:
+        found = Found()
+        one = writer.execute
+        for loyalty_id, known in reads.programs.items():
+            row = one(sql.PROGRAM_IF_CHANGED, (loyalty_id, known.version)).fetchone()
+            if row:
+                found.programs[loyalty_id] = sql.program_value(row)
+        for code_id in reads.codes:
+            row = one(sql.CODE, code_id).fetchone()
+            if row:
+                found.codes[code_id] = PromoCode._make(row)
+        for attachment in reads.attachments:
+            if one(sql.ATTACHMENT, attachment).fetchone():
+                found.attachments.add(attachment)
+        for key, now in reads.idempotency.items():
+            row = one(sql.IDEMPOTENCY, (*key, now)).fetchone()
+            if row:
+                found.idempotency[key] = IdempotencyRecord(row[0], Answer._make(row[1:]))
+        for holder in reads.profiles:
+            if one(sql.HAS_PROFILE, holder).fetchone():
+                found.profiles.add(holder)
+        for identity in reads.identities:
+            found.identities[identity] = [row[0] for row in one(sql.IDENTITY, identity)]
+        for tally_id in reads.tallies:
+            row = one(sql.TALLY, tally_id).fetchone()
+            if row:
+                found.tallies[tally_id] = Tally._make(row)
+        for (loyalty_id, holder), known in reads.held.items():
+            program = found.programs.get(loyalty_id, known)
+            limit = program.profile_limit or 0
+            (found.held[loyalty_id, holder],) = one(
+                sql.HELD, (program.first_shard, program.last_shard, *holder, limit)
+            ).fetchone()
+        for code_id in reads.earlier_uses:
+            code = found.codes.get(code_id)
+            if code is not None:
+                row = one(sql.EARLIER_USE, (*code_id, code.activation_count - 1)).fetchone()
+                found.earlier_uses[code_id] = row[0] if row else None
+        for shards, request in reads.free.items():
+            rows = one(sql.FREE_ANYWHERE, (*shards, request.now, request.wanted))
+            found.free[shards] = [PromoCode._make(row) for row in rows]
+        for key, wanted in reads.room.items():
+            program = found.programs.get(wanted.program.id, wanted.program)
+            rows = one(
+                sql.ROOM,
+                (
+                    program.first_shard,
+                    program.last_shard,
+                    wanted.now,
+                    UNLIMITED if program.uses_per_code is None else program.uses_per_code,
+                    UNLIMITED if program.attach_limit is None else program.attach_limit,
+                    *wanted.holder,
+                    wanted.wanted,
+                ),
+            )
+            found.room[key] = [PromoCode._make(row) for row in rows]
+        return found
+
+    def _write(self, writer: apsw.Connection, writes: Writes) -> None:
+        updated, inserted = [], []
+        for code, read_version in writes.codes.values():
+            if read_version is None:
+                inserted.append(code)
+            else:
+                updated.append(sql.update_code_row(code, read_version))
+        many = writer.executemany
+        for new in writes.profiles:
+            self._insert_profile(writer, new)
+        if inserted:
+            many(sql.INSERT_CODE, inserted)
+        if updated:
+            before = writer.total_changes()
+            many(sql.UPDATE_CODE, updated)
+            assert writer.total_changes() - before == len(updated), "a row moved under the lock"
+        if writes.detached:
+            many(sql.DELETE_ATTACHMENT, writes.detached)
+        if writes.attached:
+            many(sql.INSERT_ATTACHMENT, writes.attached)
+        for keyed, answer in writes.idempotency:
+            self._remember(writer, keyed, answer)
+        if writes.events:
+            many(sql.INSERT_EVENT, writes.events)
+        for tally_id, (tally, read_version) in writes.tallies.items():
+            if read_version is None:
+                writer.execute(sql.INSERT_TALLY, (*tally_id, *tally))
+            else:
+                writer.execute(sql.UPDATE_TALLY, (*tally, *tally_id, read_version))
+
+    def _insert_profile(self, writer: apsw.Connection, new: NewProfile) -> None:
+        writer.execute(sql.INSERT_PROFILE, sql.profile_row(new.profile))
+        writer.executemany(sql.INSERT_IDENTITY, [(*i, new.profile.id) for i in new.identities])
+
+    def _remember(self, writer: apsw.Connection, keyed: Keyed, answer: Answer) -> None:
+        writer.execute(sql.DROP_STALE_IDEMPOTENCY, (*keyed.id, keyed.now))
+        writer.execute(sql.INSERT_IDEMPOTENCY, (*keyed.id, keyed.digest, *answer, keyed.keep_until))
+
+    async def import_codes(
+        self, job: CodeImport, render: Callable[[CodeImported], Answer]
+    ) -> CodeImported | Answer:
+        """Add codes in one transaction, whole in a thread."""
+
+        def work(writer: apsw.Connection) -> CodeImported | Answer:
+            if job.keyed is not None:
+                row = writer.execute(sql.IDEMPOTENCY, (*job.keyed.id, job.keyed.now)).fetchone()
+                if row:
+                    if row[0] != job.keyed.digest:
+                        raise IdempotencyMismatch
+                    return Answer._make(row[1:])
+            imported = self._import(writer, job)
+            if job.keyed is None:
+                return imported
+            answer = render(imported)
+            self._remember(writer, job.keyed, answer)
+            return answer
+
+        return await self._bulk(work)
+
+    async def _bulk(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Run a long transaction in the thread that also commits, with the lock held."""
+
+        def transaction() -> Result:
+            writer = self._writer
+            writer.set_busy_timeout(BUSY_TIMEOUT_MS)
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                result = work(writer)
+                writer.execute("COMMIT")
+            finally:
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+            return result
+
+        loop = asyncio.get_running_loop()
+        async with self._writing:
+            with _translating():
+                return await asyncio.shield(loop.run_in_executor(self._thread, transaction))
+
+    def _import(self, writer: apsw.Connection, job: CodeImport) -> CodeImported:
+        program = job.program
+        keys = [
+            (codetext.shard_key(program.id, code_key, program.buckets), code_key)
+            for code_key, _ in job.codes
+        ]
+        known = {row[1] for row in writer.executemany(sql.CODE, keys)}
+        row = writer.execute(sql.TALLY, (program.first_shard, sql.CODES, "")).fetchone()
+        tally = Tally._make(row)
+        room = None if program.code_limit is None else max(0, program.code_limit - tally.total)
+        imported, accepted = sort_out(job, keys, known, room)
+
+        if accepted:
+            batch_id = writer.execute(
+                sql.INSERT_BATCH, (program.id, "import", job.source, job.now, job.token_id)
+            ).fetchone()[0]
+            codes = [
+                rules.create(program, shard, key, code, tally.next_seq + n, job.now, batch_id)
+                for n, (shard, key, code) in enumerate(accepted)
+            ]
+            writer.executemany(sql.INSERT_CODE, sorted(codes))
+            counts = (imported.inserted, len(imported.duplicates), len(imported.over_limit))
+            writer.execute(sql.FINISH_BATCH, (*counts, batch_id))
+            writer.execute(sql.INSERT_EVENT, import_event(job, batch_id, imported))
+            writer.execute(
+                sql.UPDATE_TALLY,
+                (
+                    tally.total + len(accepted),
+                    tally.next_seq + len(accepted),
+                    tally.version + 1,
+                    program.first_shard,
+                    sql.CODES,
+                    "",
+                    tally.version,
+                ),
+            )
+        return imported
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["SqliteTransaction"]:
+        """Open a transaction on the writing connection."""
+        async with self._write_transaction() as writer:
+            yield SqliteTransaction(self, writer)
+
+
+def _pragma(connection: apsw.Connection, name: str) -> int:
+    row = connection.execute(f"PRAGMA {name}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class SqliteTransaction:
+    """A transaction that is not on the hot path."""
+
+    def __init__(self, store: SqliteStore, writer: apsw.Connection) -> None:
+        """Wrap the connection, which is inside BEGIN IMMEDIATE."""
+        self._store = store
+        self._writer = writer
+
+    def _row(self, statement: str, *parameters: Any) -> Any:
+        return self._writer.execute(statement, parameters).fetchone()
+
+    async def recall(self, key: IdempotencyId, now: int) -> IdempotencyRecord | None:
+        """Return what a key was used for."""
+        row = self._row(sql.IDEMPOTENCY, *key, now)
+        return IdempotencyRecord(row[0], Answer._make(row[1:])) if row else None
+
+    async def remember(self, keyed: Keyed, answer: Answer) -> None:
+        """Keep an answer for its key."""
+        self._store._remember(self._writer, keyed, answer)
+
+    async def record(self, events: Sequence[Event]) -> None:
+        """Append events."""
+        self._writer.executemany(sql.INSERT_EVENT, events)
+
+    async def find(self, identity: Identity) -> list[str]:
+        """Return the profiles behind an identity."""
+        return [row[0] for row in self._writer.execute(sql.IDENTITY, identity)]
+
+    async def profile(self, holder: Holder) -> Profile | None:
+        """Return a profile."""
+        row = self._row(sql.PROFILE, *holder)
+        return sql.profile_value(row) if row else None
+
+    async def insert_profile(self, new: NewProfile) -> None:
+        """Add a profile."""
+        self._store._insert_profile(self._writer, new)
+
+    async def update_profile(self, new: NewProfile) -> None:
+        """Replace a profile."""
+        _, _, data, _, updated_at, version = sql.profile_row(new.profile)
+        holder = Holder(new.profile.database_id, new.profile.id)
+        self._writer.execute(sql.UPDATE_PROFILE, (data, updated_at, version + 1, *holder, version))
+        self._writer.execute(sql.DELETE_IDENTITIES, holder)
+        self._writer.executemany(sql.INSERT_IDENTITY, [(*i, holder[1]) for i in new.identities])
+
+    async def delete_profile(self, holder: Holder) -> None:
+        """Remove a profile."""
+        self._writer.execute(sql.DELETE_PROFILE, holder)
+        self._writer.execute(sql.DELETE_IDENTITIES, holder)
+
+    async def held_codes(self, holder: Holder) -> list[PromoCode]:
+        """Return what a profile holds."""
+        return [PromoCode._make(row) for row in self._writer.execute(sql.HELD_CODES, holder)]
+
+    async def latest_holder(self, code: PromoCode, but: Holder) -> tuple[Holder, int] | None:
+        """Return who else holds a code."""
+        row = self._row(sql.LATEST_HOLDER, code.shard_key, code.code_key, *but)
+        return (Holder(row[0], row[1]), row[2]) if row else None
+
+    async def release(self, holder: Holder, codes: Sequence[PromoCode]) -> None:
+        """Write released codes."""
+        self._writer.executemany(
+            sql.UPDATE_CODE, [sql.update_code_row(code, code.version - 1) for code in codes]
+        )
+        self._writer.executemany(
+            sql.DELETE_ATTACHMENT, [(code.shard_key, code.code_key, *holder) for code in codes]
+        )
+
+    async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
+        """Return a program."""
+        row = self._row(sql.PROGRAM, loyalty_id)
+        return sql.program_value(row) if row else None
+
+    async def insert_program(self, program: LoyaltyProgram) -> LoyaltyProgram:
+        """Add a program."""
+        if not program.id:
+            program = replace(program, id=self._row(sql.NEXT_PROGRAM_ID)[0])
+        self._writer.execute(sql.INSERT_PROGRAM, sql.program_row(program))
+        self._writer.execute(sql.INSERT_TALLY, (program.first_shard, sql.CODES, "", 0, 1, 1))
+        return program
+
+    async def update_program(self, program: LoyaltyProgram) -> None:
+        """Write settings."""
+        before = self._writer.total_changes()
+        self._writer.execute(sql.UPDATE_PROGRAM, sql.program_update_row(program))
+        if self._writer.total_changes() == before:
+            raise Lost(f"program {program.id}")
+
+    async def database(self, database_id: int) -> Database | None:
+        """Return a database."""
+        row = self._row(sql.DATABASE, database_id)
+        return sql.database_value(row) if row else None
+
+    async def insert_database(self, database: Database) -> Database:
+        """Add a database."""
+        if not database.id:
+            database = replace(database, id=self._row(sql.NEXT_DATABASE_ID)[0])
+        self._writer.execute(sql.INSERT_DATABASE, sql.database_row(database))
+        return database
+
+    async def insert_token(self, token: Token, digest: bytes) -> Token:
+        """Add a token."""
+        token = replace(token, id=self._row(sql.NEXT_TOKEN_ID)[0])
+        self._writer.execute(sql.INSERT_TOKEN, sql.token_row(token, digest))
+        return token
+
+    async def revoke_token(self, name: str, now: int) -> list[int]:
+        """Revoke tokens."""
+        return [row[0] for row in self._writer.execute(sql.REVOKE_TOKEN, (now, name))]

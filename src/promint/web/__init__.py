@@ -1,0 +1,1 @@
+"""How it is served: bytes in, one use case, bytes out."""

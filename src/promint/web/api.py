@@ -1,0 +1,675 @@
+"""The vendor API: from a path to a use case, from an outcome to bytes and a status.
+
+A plain ASGI application. A request is read and checked whole before anything is asked of the
+service, so a bad one never reaches the store.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from promint.domain.errors import (
+    BadValue,
+    InternalError,
+    Malformed,
+    NotFound,
+    OutcomeUnknown,
+    PromintError,
+    Refused,
+    StoreBusy,
+    Throttled,
+    TokenRequired,
+    TooLarge,
+    UnknownMethod,
+    UnsupportedFormat,
+    UsePost,
+)
+from promint.domain.ids import IdMaker
+from promint.domain.model import Scope
+from promint.service import Call, Idempotency, Service
+from promint.service.calls import ImportOutcome
+from promint.store import Answer, ExportedCode
+from promint.wire import codecs, shapes
+from promint.wire.codecs import Format
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/api/v1.1/"
+THREAD_BYTES = 256 * 1024
+PROFILES_MAX = 100_000
+LINGER_S = 2.0
+LINGER_BYTES = 8 * 1024 * 1024
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Use = Callable[[Service, Call, shapes.Fields], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call: who may use it, what it does, and how its outcome looks."""
+
+    scope: Scope
+    use: Use
+    shape: Callable[[Any, Call, shapes.Fields], dict[str, Any]]
+    writes: bool = False
+    is_bulk: bool = False
+    in_order: bool = False
+
+
+# -- the calls -----------------------------------------------------------------------------
+
+
+async def _get(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    loyalty_id = fields.needed_whole("loyalty_id")
+    return await service.get(call, loyalty_id, fields.named_code())
+
+
+async def _activate(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    loyalty_id = fields.needed_whole("loyalty_id")
+    return await service.activate(call, loyalty_id, fields.named_code())
+
+
+async def _update(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    request = shapes.update_request(fields)
+    return await service.update(
+        call,
+        request.loyalty_id,
+        request.code,
+        activated=request.activated,
+        changes_expiry=request.changes_expiry,
+        expires_at=request.expires_at,
+    )
+
+
+async def _attach(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    loyalty_id = fields.needed_whole("loyalty_id")
+    profile = shapes.profile_key(fields, fields.needed_whole("db_id"))
+    fields.flag("return_code")
+    return await service.attach(call, loyalty_id, profile, fields.code())
+
+
+async def _detach(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    loyalty_id = fields.needed_whole("loyalty_id")
+    profile = shapes.profile_key(fields, fields.needed_whole("db_id"))
+    return await service.detach(call, loyalty_id, profile, fields.named_code())
+
+
+async def _import(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    loyalty_id = fields.needed_whole("loyalty_id")
+    return await service.import_codes(call, loyalty_id, fields.texts("codes", fields.items_max))
+
+
+async def _export_all(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    return await service.export_all(call, fields.needed_whole("loyalty_id"))
+
+
+async def _databases_list(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    request = shapes.databases_request(fields)
+    matching = [
+        database
+        for database in await service.databases(call)
+        if (request.ui_tags is None or set(request.ui_tags) & set(database.ui_tags))
+        and (request.groups is None or {name for _, name in database.groups} & set(request.groups))
+        and (
+            request.groups_id is None
+            or {number for number, _ in database.groups} & set(request.groups_id)
+        )
+    ]
+    page = [database for database in matching if database.id >= request.from_id][: request.limit]
+    last = page[-1].id if page else request.from_id - 1
+    return page, last + 1, len(matching)
+
+
+async def _databases_get(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    return await service.database(call, fields.needed_whole("id"))
+
+
+async def _profiles_import(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    key = shapes.profile_key(fields, fields.needed_whole("db_id"))
+    return await service.profiles.save(call, key, fields.mapping("data"), creates=True)
+
+
+async def _profiles_update(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    key = shapes.profile_key(fields, fields.needed_whole("db_id"))
+    return await service.profiles.save(call, key, fields.mapping("data"), creates=False)
+
+
+async def _profiles_import_batch(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    database_id = fields.needed_whole("db_id")
+    items = shapes.batch_items(fields, database_id, PROFILES_MAX)
+    return await service.profiles.save_batch(call, database_id, items)
+
+
+async def _profiles_get(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    return await service.profiles.get(
+        call, shapes.profile_key(fields, fields.needed_whole("db_id"))
+    )
+
+
+async def _profiles_delete(service: Service, call: Call, fields: shapes.Fields) -> Any:
+    key = shapes.profile_key(fields, fields.needed_whole("db_id"))
+    return await service.profiles.delete(call, key)
+
+
+def _import_shape(outcome: ImportOutcome, call: Call, fields: shapes.Fields) -> dict[str, Any]:
+    items = (
+        (item.code, item.error.number, item.error.message) if item.error else (item.code, 0, "")
+        for item in outcome.items
+    )
+    return shapes.import_answer(
+        items,
+        inserted=outcome.inserted,
+        duplicated=outcome.duplicated,
+        discarded=outcome.discarded_by_limit,
+    )
+
+
+def _saved_shape(profile_id: str, call: Call, fields: shapes.Fields) -> dict[str, Any]:
+    return {"error": 0, "error_text": shapes.SUCCESS, "profile_id": profile_id}
+
+
+def _saved_batch_shape(
+    saved: Sequence[str | PromintError], call: Call, fields: shapes.Fields
+) -> dict[str, Any]:
+    result = [
+        shapes.failure(one.number, one.message)
+        if isinstance(one, PromintError)
+        else _saved_shape(one, call, fields)
+        for one in saved
+    ]
+    return {"error": 0, "error_text": shapes.SUCCESS, "result": result}
+
+
+def _attached_shape(code: str, call: Call, fields: shapes.Fields) -> dict[str, Any]:
+    return shapes.success({"code": code} if fields.flag("return_code") else None)
+
+
+def _data_shape(data: Any, call: Call, fields: shapes.Fields) -> dict[str, Any]:
+    return shapes.success(data)
+
+
+OPERATIONS = {
+    "promocodes/import": Operation(
+        Scope.CODES_MANAGE, _import, _import_shape, writes=True, is_bulk=True
+    ),
+    "promocodes/get": Operation(
+        Scope.CODES_READ,
+        _get,
+        lambda code, call, fields: shapes.success(shapes.code_answer(code, call.now)),
+    ),
+    "promocodes/activate": Operation(Scope.CODES_REDEEM, _activate, _data_shape, writes=True),
+    "promocodes/update": Operation(Scope.CODES_MANAGE, _update, _data_shape, writes=True),
+    "promocodes/attach": Operation(Scope.CODES_ISSUE, _attach, _attached_shape, writes=True),
+    "promocodes/detach": Operation(Scope.CODES_ISSUE, _detach, _data_shape, writes=True),
+    "promocodes/export_all": Operation(Scope.CODES_READ, _export_all, _data_shape),
+    "databases/list": Operation(
+        Scope.PROFILES,
+        _databases_list,
+        lambda page, call, fields: shapes.databases_answer(
+            page[0], next_from_id=page[1], total=page[2]
+        ),
+        in_order=True,
+    ),
+    "databases/get": Operation(
+        Scope.PROFILES,
+        _databases_get,
+        lambda database, call, fields: shapes.success(shapes.database_answer(database)),
+    ),
+    "profiles/import": Operation(Scope.PROFILES, _profiles_import, _saved_shape, writes=True),
+    "profiles/import_batch": Operation(
+        Scope.PROFILES, _profiles_import_batch, _saved_batch_shape, writes=True, is_bulk=True
+    ),
+    "profiles/update": Operation(Scope.PROFILES, _profiles_update, _saved_shape, writes=True),
+    "profiles/get": Operation(
+        Scope.PROFILES,
+        _profiles_get,
+        lambda profile, call, fields: shapes.success(shapes.profile_answer(profile)),
+    ),
+    "profiles/delete": Operation(
+        Scope.PROFILES,
+        _profiles_delete,
+        lambda profile_id, call, fields: shapes.success({"profile_id": profile_id}),
+        writes=True,
+    ),
+}
+
+
+def http_status(error: PromintError) -> int:
+    """Return the status of a refusal: 200 for what is about a promo code, else its number."""
+    return 200 if isinstance(error, (NotFound, Refused)) else error.number
+
+
+class _Streamed:
+    """An answer that is made while it is sent."""
+
+    def __init__(self, chunks: AsyncIterator[Sequence[ExportedCode]]) -> None:
+        self.chunks = chunks
+
+
+class _Request:
+    """What is known of a request while it is read, so that a refusal has a form and an id."""
+
+    __slots__ = ("form", "headers", "query", "request_id", "url_form")
+
+    def __init__(self, scope: dict[str, Any], request_id: str) -> None:
+        self.request_id = request_id
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.form = Format.JSON
+        self.url_form: Format | None = None
+        self.query: dict[str, str] = {}
+
+
+class Api:
+    """The ASGI application of `/api/v1.1/`."""
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        now: Callable[[], int],
+        ids: IdMaker,
+        body_bytes_max: int,
+        import_body_bytes_max: int,
+        import_codes_max: int,
+        always_200: bool,
+    ) -> None:
+        """Take the service, the clock in UTC microseconds and the bounds."""
+        self._service = service
+        self._now = now
+        self._ids = ids
+        self._body_bytes_max = body_bytes_max
+        self._import_body_bytes_max = import_body_bytes_max
+        self._import_codes_max = import_codes_max
+        self._always_200 = always_200
+        self._paths = {PREFIX + name: operation for name, operation in OPERATIONS.items()}
+        self._void = {form: _encode(shapes.success(), form, in_order=False) for form in Format}
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        now = self._now()
+        request = _Request(scope, "")
+        request.request_id = self._request_id(request.headers.get(b"x-request-id"), now)
+        unread = True
+        try:
+            operation = self._operation(scope, request)
+            body = await self._body(request, receive, is_bulk=operation.is_bulk)
+            if body is None:
+                return
+            unread = False
+            answer = await self._answer(scope["path"], operation, request, body, now)
+        except PromintError as error:
+            answer = self._render(error, request.form, request.request_id)
+        except Exception:
+            log.exception("request %s failed", request.request_id)
+            answer = self._render(InternalError(), request.form, request.request_id)
+        if isinstance(answer, _Streamed):
+            await self._stream(answer, scope, request, receive, send)
+            return
+        await self._send(answer, request, receive, send, unread=unread)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def _operation(self, scope: dict[str, Any], request: _Request) -> Operation:
+        """Find the call, and the form of the answer as far as it can be told by now."""
+        request.form = self._asked_form(scope, request)
+        path: str = scope["path"]
+        operation = self._paths.get(path)
+        if operation is None:
+            plain = "/" + "/".join(part for part in path.split("/") if part)
+            operation = self._paths.get(plain)
+        if operation is None:
+            raise UnknownMethod(path)
+        if scope["method"] != "POST":
+            raise UsePost(scope["method"])
+        return operation
+
+    @staticmethod
+    def _asked_form(scope: dict[str, Any], request: _Request) -> Format:
+        """URL, then Accept, then the request's own form. A `format` in the body comes later."""
+        if scope["query_string"]:
+            query = scope["query_string"].decode("utf-8", "replace")
+            for name, value in parse_qsl(query, keep_blank_values=True):
+                if request.query.setdefault(name, value) != value and name in ("token", "format"):
+                    # Which of the two is meant cannot be known; said where the body is read.
+                    request.query[name] = "\0"
+            word = request.query.get("format", "").lower()
+            if word in ("json", "xml"):
+                request.url_form = Format(word)
+                return request.url_form
+        accepted = _accepted(request.headers.get(b"accept", b""))
+        if accepted is not None:
+            return accepted
+        return _declared(request.headers.get(b"content-type", b"")) or Format.JSON
+
+    async def _body(self, request: _Request, receive: Receive, *, is_bulk: bool) -> bytes | None:
+        """Return the whole body, or None when the caller went away.
+
+        Raises:
+            TooLarge: it is over its bound, said before it is read where the header says so.
+        """
+        most = self._import_body_bytes_max if is_bulk else self._body_bytes_max
+        declared = request.headers.get(b"content-length", b"")
+        if len(declared) > 12 or (declared.isdigit() and int(declared) > most):
+            raise TooLarge("body")
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(body) > most:
+                raise TooLarge("body")
+            return body
+        parts = [body]
+        size = len(body)
+        while message.get("more_body", False):
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise TooLarge("body")
+        return b"".join(parts)
+
+    async def _answer(
+        self, path: str, operation: Operation, request: _Request, body: bytes, now: int
+    ) -> Answer | _Streamed:
+        form = self._body_form(request.headers.get(b"content-type", b""), body)
+        if b"accept" not in request.headers and request.url_form is None:
+            request.form = form
+        if not body.strip():
+            raise Malformed("empty", "body")
+        if len(body) > THREAD_BYTES:
+            values = await asyncio.to_thread(codecs.read, body, form)
+        else:
+            values = codecs.read(body, form)
+        fields = shapes.Fields(values, is_xml=form is Format.XML, items_max=self._import_codes_max)
+        self._read_format(fields, request)
+
+        token = await self._service.authenticate(self._token(fields, request))
+        call = Call(token, request.request_id, now)
+        call.check_scope(operation.scope)
+        if operation.writes and b"idempotency-key" in request.headers:
+            call.idempotency = self._idempotency(path, operation, request, values, call, fields)
+        outcome = await operation.use(self._service, call, fields)
+        if isinstance(outcome, Answer):
+            return outcome
+        if outcome is None:
+            return Answer(200, "", request.form.content_type, self._void[request.form])
+        if operation.use is _export_all:
+            return _Streamed(outcome)
+        shaped = operation.shape(outcome, call, fields)
+        encoded = _encode(shaped, request.form, in_order=operation.in_order)
+        return Answer(200, "", request.form.content_type, encoded)
+
+    @staticmethod
+    def _body_form(content_type: bytes, body: bytes) -> Format:
+        """Tell the form of the body by its header, else by its first character.
+
+        Raises:
+            UnsupportedFormat: another charset, or neither JSON nor XML.
+        """
+        if content_type == b"application/json":
+            return Format.JSON
+        charset = _parameter(content_type, b"charset")
+        if charset not in (None, b"utf-8", b"utf8", b"us-ascii"):
+            raise UnsupportedFormat(repr(charset))
+        form = _declared(content_type) or codecs.guess_format(body)
+        if form is None:
+            if not body.strip():
+                return Format.JSON
+            raise UnsupportedFormat(repr(content_type[:64]))
+        return form
+
+    @staticmethod
+    def _read_format(fields: shapes.Fields, request: _Request) -> None:
+        """Let `format` of body or URL decide the form of the answer.
+
+        Raises:
+            BadValue: it is neither json nor xml, or body and URL differ.
+        """
+        named = [fields.text("format"), request.query.get("format")]
+        words = {word.strip().lower() for word in named if word}
+        if not words:
+            return
+        if len(words) > 1 or not words <= {"json", "xml"}:
+            raise BadValue("not json or xml", "format")
+        request.form = Format(words.pop())
+
+    @staticmethod
+    def _token(fields: shapes.Fields, request: _Request) -> str:
+        """Return the one token that came by header, body or URL.
+
+        Raises:
+            TokenRequired: none came.
+            BadValue: two that differ came.
+        """
+        header = request.headers.get(b"authorization", b"").decode("latin-1")
+        scheme, _, bearer = header.partition(" ")
+        found = {
+            token
+            for token in (
+                bearer.strip() if scheme.lower() == "bearer" else "",
+                fields.text("token", shapes.TOKEN_CHARACTERS_MAX),
+                request.query.get("token"),
+            )
+            if token
+        }
+        if not found:
+            raise TokenRequired
+        if len(found) > 1 or "\0" in found:
+            raise BadValue("two that differ", "token")
+        return found.pop()
+
+    def _idempotency(
+        self,
+        path: str,
+        operation: Operation,
+        request: _Request,
+        values: dict[str, Any],
+        call: Call,
+        fields: shapes.Fields,
+    ) -> Idempotency:
+        key = request.headers[b"idempotency-key"].decode("latin-1")
+        if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
+            raise BadValue("not 1 to 255 visible ASCII characters", "Idempotency-Key")
+        form = request.form
+        parsed = {name: value for name, value in values.items() if name not in ("token", "format")}
+        plain = "/".join(part for part in path.split("/") if part)
+        digest = hashlib.blake2b(
+            codecs.write_json([plain, form, _sorted(parsed)]), digest_size=16
+        ).digest()
+
+        def render(outcome: Any) -> Answer:
+            if isinstance(outcome, PromintError):
+                return self._render(outcome, form, call.request_id)
+            shaped = operation.shape(outcome, call, fields)
+            encoded = _encode(shaped, form, in_order=operation.in_order)
+            return Answer(200, "", form.content_type, encoded)
+
+        return Idempotency(key, digest, render)
+
+    def _request_id(self, sent: bytes | None, now: int) -> str:
+        """Keep the caller's id if it is 1 to 64 visible ASCII characters, else make one."""
+        if sent and len(sent) <= 64:
+            text = sent.decode("latin-1")
+            if all("!" <= character <= "~" for character in text):
+                return text
+        return self._ids.new(now).hex()
+
+    # -- answering -------------------------------------------------------------------------
+
+    def _render(self, error: PromintError, form: Format, request_id: str) -> Answer:
+        text = error.message
+        if isinstance(error, (StoreBusy, OutcomeUnknown, InternalError)):
+            text = f"{text}, request {request_id}"
+        status = 200 if self._always_200 else http_status(error)
+        body = _encode(shapes.failure(error.number, text), form, in_order=False)
+        return Answer(status, error.reason, form.content_type, body)
+
+    async def _send(
+        self, answer: Answer, request: _Request, receive: Receive, send: Send, *, unread: bool
+    ) -> None:
+        status, reason, content_type, body = answer
+        headers: Headers = [
+            (b"content-type", content_type.encode("ascii")),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"x-request-id", request.request_id.encode("ascii")),
+        ]
+        if reason:
+            headers.append((b"x-promint-reason", reason.encode("ascii")))
+            if reason in _RETRY_AFTER_S:
+                headers.append((b"retry-after", _RETRY_AFTER_S[reason]))
+            elif reason == UsePost.reason:
+                headers.append((b"allow", b"POST"))
+            elif reason.startswith("token_"):
+                headers.append((b"www-authenticate", b"Bearer"))
+        if unread:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if unread and b"expect" not in request.headers:
+            # Closing while the caller still writes would cost it our answer. So the answer
+            # goes first, and a bounded part of what it still sends is read and dropped.
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await _linger(receive)
+            body = b""
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stream(
+        self,
+        answer: _Streamed,
+        scope: dict[str, Any],
+        request: _Request,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Send an export. If it cannot be finished, the body is left without its end."""
+        form = request.form
+        gone = asyncio.ensure_future(receive())
+        progress = scope.setdefault("state", {})
+        started = False
+        try:
+            first = True
+            async for codes in answer.chunks:
+                if not started:
+                    started = True
+                    await self._start_stream(request, send)
+                if gone.done():
+                    return
+                progress["chunks_sent"] = progress.get("chunks_sent", 0) + 1
+                data = _export_chunk(codes, form, is_first=first)
+                first = False
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            if not started:
+                await self._start_stream(request, send)
+            await send({"type": "http.response.body", "body": _export_end(form, is_empty=first)})
+        except Exception as error:
+            log.error("request %s: the export broke off: %s", request.request_id, error)
+            if not started:
+                failed = self._render(StoreBusy(), form, request.request_id)
+                await self._send(failed, request, receive, send, unread=False)
+                return
+            raise
+        finally:
+            gone.cancel()
+
+    @staticmethod
+    async def _start_stream(request: _Request, send: Send) -> None:
+        headers: Headers = [
+            (b"content-type", request.form.content_type.encode("ascii")),
+            (b"x-request-id", request.request_id.encode("ascii")),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+_RETRY_AFTER_S = {
+    StoreBusy.reason: b"1",
+    OutcomeUnknown.reason: b"1",
+    Throttled.reason: b"60",
+}
+
+
+def _encode(answer: dict[str, Any], form: Format, *, in_order: bool) -> bytes:
+    if form is Format.JSON:
+        return codecs.write_json(answer)
+    return codecs.write_xml(answer, in_order=in_order)
+
+
+def _export_chunk(codes: Sequence[ExportedCode], form: Format, *, is_first: bool) -> bytes:
+    objects = [shapes.exported_code(*code) for code in codes]
+    if form is Format.XML:
+        start = "<xml>" if is_first else ""
+        return (start + codecs.xml_elements({"data": objects})).encode("utf-8", "replace")
+    inner = codecs.write_json(objects)[1:-1]
+    return (b'{"data":[' if is_first else b",") + inner
+
+
+def _export_end(form: Format, *, is_empty: bool) -> bytes:
+    if form is Format.XML:
+        end = f"<error>0</error><error_text>{shapes.SUCCESS}</error_text></xml>"
+        return (("<xml><data/>" if is_empty else "") + end).encode()
+    start = '{"data":[' if is_empty else ""
+    return f'{start}],"error":0,"error_text":"{shapes.SUCCESS}"}}'.encode()
+
+
+async def _linger(receive: Receive) -> None:
+    """Read and drop what an over-large request still sends, for a while and up to a bound."""
+    dropped = 0
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while dropped < LINGER_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def _sorted(value: Any) -> Any:
+    """Return a value with every object's keys in order, so that equal requests are equal."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def _declared(content_type: bytes) -> Format | None:
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind == b"application/json":
+        return Format.JSON
+    return Format.XML if kind in (b"application/xml", b"text/xml") else None
+
+
+def _parameter(header: bytes, name: bytes) -> bytes | None:
+    for part in header.split(b";")[1:]:
+        key, _, value = part.partition(b"=")
+        if key.strip().lower() == name:
+            return value.strip().strip(b'"').lower()
+    return None
+
+
+def _accepted(accept: bytes) -> Format | None:
+    """Return the form that an Accept header likes best, or None when it has no opinion."""
+    if not accept or accept == b"*/*":
+        return None
+    best: Format | None = None
+    best_weight = 0.0
+    for part in accept.split(b","):
+        form = _declared(part)
+        if form is None:
+            continue
+        try:
+            weight = float(_parameter(part, b"q") or 1)
+        except ValueError:
+            weight = 0.0
+        if weight > best_weight:
+            best, best_weight = form, weight
+    return best

@@ -1,0 +1,1 @@
+"""How it looks outside: fields and spelling of every call, JSON and XML."""

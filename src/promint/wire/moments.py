@@ -1,0 +1,65 @@
+"""RFC 3339 text and UTC microseconds."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+from promint.domain.errors import BadValue
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# Python's own parser takes spaces, weeks and bare dates, and refuses lower case and leap
+# seconds; so the grammar is checked here and only then handed over.
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?"
+    r"(?:[Zz]|([+-])(\d{2}):(\d{2}))",
+    re.ASCII,
+)
+
+
+def read_moment(text: str, where: str) -> int:
+    """Return a moment of RFC 3339 with a zone; digits past the microsecond are cut.
+
+    Raises:
+        BadValue: it is anything else, or no such moment exists.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise BadValue("not RFC 3339 with a zone, like 2026-12-31T23:59:59Z", where)
+    *parts, fraction, sign, zone_hours, zone_minutes = match.groups()
+    year, month, day, hour, minute, second = (int(part) for part in parts)
+    leap = second == 60 and minute == 59
+    offset = timedelta()
+    if sign:
+        if int(zone_hours) > 23 or int(zone_minutes) > 59:
+            raise BadValue("no such moment", where)
+        offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
+    try:
+        local = datetime(
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            59 if leap else second,
+            int((fraction or "0")[:6].ljust(6, "0")),
+            timezone(-offset if sign == "-" else offset),
+        )
+        moment = (local - _EPOCH) // _MICROSECOND
+    except (ValueError, OverflowError):
+        raise BadValue("no such moment", where) from None
+    if not _MOMENT_MIN <= moment <= _MOMENT_MAX:
+        raise BadValue("no such moment", where)
+    return moment + 1_000_000 if leap else moment
+
+
+_MOMENT_MIN = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_MOMENT_MAX = (datetime(9999, 12, 31, 23, 59, 58, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+def write_moment(moment: int | None) -> str:
+    """Return a moment as `2024-04-01T12:39:34Z`, or an empty text for None."""
+    if moment is None:
+        return ""
+    seconds = timedelta(seconds=moment // 1_000_000)
+    return (_EPOCH + seconds).isoformat()[:19] + "Z"
