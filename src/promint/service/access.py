@@ -45,7 +45,7 @@ def new_token(random_bytes: bytes) -> str:
 def is_token(text: str) -> bool:
     """Say whether a text has the form and checksum of a token of ours."""
     match = _TOKEN.fullmatch(text)
-    return bool(match) and _base62(zlib.crc32(match[1].encode()), 6) == match[2]
+    return match is not None and _base62(zlib.crc32(match[1].encode()), 6) == match[2]
 
 
 def token_digest(text: str) -> bytes:

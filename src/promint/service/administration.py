@@ -1,6 +1,6 @@
 """Programs, databases and tokens: made and changed by the people who run them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -165,7 +165,7 @@ class Administration:
         now = self._now()
         return Event(shard_key, self._ids.new(now), kind, now, self._token_id, self._request_id)
 
-    async def _once(self, work: Callable[[Transaction], Any]) -> Any:
+    async def _once(self, work: Callable[[Transaction], Awaitable[Made]]) -> Made:
         for _ in range(TRIES_MAX):
             try:
                 async with self._store.transaction() as transaction:

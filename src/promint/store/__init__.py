@@ -185,7 +185,7 @@ class Writes:
 
     codes: dict[CodeId, tuple[PromoCode, int | None]] = field(default_factory=dict)
     tallies: dict[TallyId, tuple[Tally, int | None]] = field(default_factory=dict)
-    attached: list[tuple[int, str, int, str, int]] = field(default_factory=list)
+    attached: list[tuple[int, str, int, str, int, int]] = field(default_factory=list)
     detached: list[AttachmentId] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     idempotency: list[tuple[Keyed, Answer]] = field(default_factory=list)

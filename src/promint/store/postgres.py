@@ -120,6 +120,13 @@ def _translated(error: BaseException, *, may_have_written: bool) -> StoreError:
     return ConnectionLost(f"{detail}: {error}", may_have_written=may_have_written)
 
 
+def _unreachable(error: BaseException) -> Unusable:
+    return Unusable(
+        f"PostgreSQL cannot be reached ({str(error) or type(error).__name__}). "
+        "Check that it runs, and host, user, password and database name in the URL."
+    )
+
+
 def _keeps_connection(error: StoreError) -> bool:
     return isinstance(error, (Lost, Poisoned, TryAgain))
 
@@ -317,10 +324,7 @@ class PostgresStore:
                 "That PostgreSQL is a read-only replica. Name the primary in the database URL."
             ) from None
         except BROKEN as error:
-            raise Unusable(
-                f"PostgreSQL cannot be reached ({error or type(error).__name__}). Check that it "
-                "runs, and host, user, password and database name in the URL."
-            ) from None
+            raise _unreachable(error) from None
         except ValueError as error:
             raise Unusable(
                 f"The database URL is not one that PostgreSQL takes ({error})."
@@ -370,10 +374,7 @@ class PostgresStore:
         try:
             connection = await self._connect({"application_name": "promint-migrate"})
         except BROKEN as error:
-            raise Unusable(
-                f"PostgreSQL cannot be reached ({error or type(error).__name__}). Check that it "
-                "runs, and host, user, password and database name in the URL."
-            ) from None
+            raise _unreachable(error) from None
         try:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
@@ -785,8 +786,9 @@ class PostgresStore:
         if holds_tally:
             total = await connection.fetchval(sql.LOCK_CODES_TALLY, program.first_shard)
         else:
-            (total, *_) = await connection.fetchrow(sql.TALLY, program.first_shard, sql.CODES, "")
-        known = set()
+            tally = sql.TALLY, program.first_shard, sql.CODES, ""
+            total = await connection.fetchval(*tally)
+        known: set[str] = set()
         for start in range(0, len(keys), IMPORT_CHUNK):
             chunk = keys[start : start + IMPORT_CHUNK]
             rows = await connection.fetch(sql.POSTGRES_KNOWN_KEYS, *_columns(chunk))

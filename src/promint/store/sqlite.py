@@ -388,9 +388,8 @@ class SqliteStore:
         for (loyalty_id, holder), known in reads.held.items():
             program = found.programs.get(loyalty_id, known)
             limit = program.profile_limit or 0
-            (found.held[loyalty_id, holder],) = one(
-                sql.HELD, (program.first_shard, program.last_shard, *holder, limit)
-            ).fetchone()
+            (row,) = one(sql.HELD, (program.first_shard, program.last_shard, *holder, limit))
+            found.held[loyalty_id, holder] = row[0]
         for code_id in reads.earlier_uses:
             code = found.codes.get(code_id)
             if code is not None:
@@ -399,7 +398,7 @@ class SqliteStore:
         for shards, request in reads.free.items():
             rows = one(sql.FREE_ANYWHERE, (*shards, request.now, request.wanted))
             found.free[shards] = [PromoCode._make(row) for row in rows]
-        for key, wanted in reads.room.items():
+        for profile, wanted in reads.room.items():
             program = found.programs.get(wanted.program.id, wanted.program)
             rows = one(
                 sql.ROOM,
@@ -413,7 +412,7 @@ class SqliteStore:
                     wanted.wanted,
                 ),
             )
-            found.room[key] = [PromoCode._make(row) for row in rows]
+            found.room[profile] = [PromoCode._make(row) for row in rows]
         return found
 
     def _write(self, writer: apsw.Connection, writes: Writes) -> None:
@@ -496,21 +495,21 @@ class SqliteStore:
                 return await asyncio.shield(loop.run_in_executor(self._thread, transaction))
 
     def _import(self, writer: apsw.Connection, job: CodeImport) -> CodeImported:
-        program = job.program
+        program = sql.program_value(next(writer.execute(sql.PROGRAM, (job.program.id,))))
         keys = [
             (codetext.shard_key(program.id, code_key, program.buckets), code_key)
             for code_key, _ in job.codes
         ]
         known = {row[1] for row in writer.executemany(sql.CODE, keys)}
-        row = writer.execute(sql.TALLY, (program.first_shard, sql.CODES, "")).fetchone()
+        (row,) = writer.execute(sql.TALLY, (program.first_shard, sql.CODES, ""))
         tally = Tally._make(row)
         room = None if program.code_limit is None else max(0, program.code_limit - tally.total)
         imported, accepted = sort_out(job, keys, known, room)
 
         if accepted:
-            batch_id = writer.execute(
+            ((batch_id,),) = writer.execute(
                 sql.INSERT_BATCH, (program.id, "import", job.source, job.now, job.token_id)
-            ).fetchone()[0]
+            )
             codes = [
                 rules.create(program, shard, key, code, tally.next_seq + n, job.now, batch_id)
                 for n, (shard, key, code) in enumerate(accepted)

@@ -2,18 +2,22 @@
 
 Uvicorn waits for a slow client for ever. Here a sweep looks at every connection once a second
 and cuts those that take too long over headers, body, or reading our answer. It costs nothing
-per request; what is counted per request is only the size of headers that are not complete.
+per request; what is counted as bytes come in is only the size of headers that are not complete.
 """
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 from uvicorn.supervisors import Multiprocess
 
 from promint.config import Settings
+
+SWEEP_INTERVAL_S = 1.0
 
 _TOO_LARGE = (
     b"HTTP/1.1 413 Request Entity Too Large\r\ncontent-type: application/json; charset=utf-8\r\n"
@@ -22,75 +26,102 @@ _TOO_LARGE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a client may take, in seconds, and how long its headers may be, in bytes."""
+
+    headers_s: float
+    body_s: float
+    header_bytes_max: int
+
+    def seconds_for(self, waits_for: str) -> float:
+        """Return how long a connection may wait for one thing."""
+        if waits_for == "headers":
+            return self.headers_s
+        return self.body_s if waits_for in ("body", "reader") else float("inf")
+
+
+class DeadlineConfig(Config):
+    """Uvicorn's configuration with our deadlines; it travels to every worker."""
+
+    deadlines: Deadlines
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """A connection that knows what it is waiting for."""
 
-    header_bytes_max = 65_536
     _header_bytes = 0
-    waits_for: Any = None
+    waits_for: tuple[str, int] | None = None
     waits_since = 0.0
+
+    def __init__(self, config: DeadlineConfig, *arguments: Any, **named: Any) -> None:
+        """Take the deadlines with the configuration."""
+        super().__init__(config, *arguments, **named)
+        self._deadlines = config.deadlines
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Start to watch, with the first connection of the process."""
+        super().connection_made(transport)
+        _watch(self.server_state, self._deadlines, self.loop)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and refuse headers that never end."""
         super().data_received(data)
-        if self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope):
-            self._header_bytes += len(data)
-            if self._header_bytes > self.header_bytes_max and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-        else:
+        if not self._reads_headers():
             self._header_bytes = 0
+            return
+        self._header_bytes += len(data)
+        if self._header_bytes > self._deadlines.header_bytes_max:
+            if not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def _reads_headers(self) -> bool:
+        scope: Any = self.scope
+        cycle: Any = self.cycle
+        return scope is not None and (cycle is None or cycle.scope is not scope)
 
     def waiting_for(self) -> tuple[str, int]:
         """Return what the connection waits for, and which one of its kind."""
-        if self.scope is None:
-            return "headers", 0
-        if self.cycle is None or self.cycle.scope is not self.scope:
-            return "headers", id(self.scope)
-        if self.cycle.response_complete:
+        scope: Any = self.scope
+        if scope is None or self._reads_headers():
+            return "headers", id(scope)
+        cycle = self.cycle
+        if cycle.response_complete:
             return "idle", 0
-        if self.cycle.more_body:
-            return "body", id(self.cycle)
+        if cycle.more_body:
+            return "body", id(cycle)
         if self.flow.write_paused:
-            chunks = self.scope.get("state", {}).get("chunks_sent", 0)
-            return "reader", id(self.cycle) + chunks
-        return "us", id(self.cycle)
+            return "reader", id(cycle) + int(scope["state"].get("chunks_sent", 0))
+        return "us", id(cycle)
 
 
-class DeadlineServer(Server):
-    """A server that cuts clients that are too slow."""
+def _watch(state: ServerState, deadlines: Deadlines, loop: asyncio.AbstractEventLoop) -> None:
+    """Sweep this server's connections once a second, as long as there are any."""
+    if getattr(state, "is_watched", False):
+        return
 
-    def __init__(self, config: Config, settings: Settings) -> None:
-        """Take how long a client may take, and how long its headers may be."""
-        super().__init__(config)
-        self.header_bytes_max = settings.header_bytes_max
-        self.limits_s = {
-            "headers": settings.header_timeout_s,
-            "body": settings.body_timeout_s,
-            "reader": settings.body_timeout_s,
-        }
+    def look() -> None:
+        sweep(state, deadlines, loop.time())
+        if state.connections:
+            loop.call_later(SWEEP_INTERVAL_S, look)
+        else:
+            state.is_watched = False  # type: ignore[attr-defined]  # ours, on uvicorn's state
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen."""
-        DeadlineProtocol.header_bytes_max = self.header_bytes_max
-        await super().startup(sockets)
+    state.is_watched = True  # type: ignore[attr-defined]  # ours, on uvicorn's state
+    loop.call_later(SWEEP_INTERVAL_S, look)
 
-    async def on_tick(self, counter: int) -> bool:
-        """Look at every connection once a second."""
-        if counter % 10 == 0:
-            self.sweep(asyncio.get_running_loop().time())
-        return await super().on_tick(counter)
 
-    def sweep(self, now: float) -> None:
-        """Cut the connections that have waited for one thing too long; `now` is monotonic."""
-        for connection in list(self.server_state.connections):
-            assert isinstance(connection, DeadlineProtocol)
-            waits_for = connection.waiting_for()
-            if waits_for != connection.waits_for:
-                connection.waits_for = waits_for
-                connection.waits_since = now
-            elif now - connection.waits_since >= self.limits_s.get(waits_for[0], float("inf")):
-                connection.transport.abort()
+def sweep(state: ServerState, deadlines: Deadlines, now: float) -> None:
+    """Cut the connections that have waited for one thing too long; `now` is monotonic."""
+    for connection in list(state.connections):
+        assert isinstance(connection, DeadlineProtocol)
+        waits_for = connection.waiting_for()
+        if waits_for != connection.waits_for:
+            connection.waits_for = waits_for
+            connection.waits_since = now
+        elif now - connection.waits_since >= deadlines.seconds_for(waits_for[0]):
+            connection.transport.abort()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -114,7 +145,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def run(app: str, settings: Settings, listener: socket.socket, *, workers: int = 1) -> None:
     """Serve the application factory `app` (`module:function`) until told to stop."""
-    config = Config(
+    config = DeadlineConfig(
         app,
         factory=True,
         http=DeadlineProtocol,
@@ -129,8 +160,10 @@ def run(app: str, settings: Settings, listener: socket.socket, *, workers: int =
         timeout_graceful_shutdown=settings.drain_timeout_s,
         workers=workers,
     )
-    server = DeadlineServer(config, settings)
+    config.deadlines = Deadlines(
+        settings.header_timeout_s, settings.body_timeout_s, settings.header_bytes_max
+    )
     if workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
     else:
-        server.run(sockets=[listener])
+        Server(config).run(sockets=[listener])

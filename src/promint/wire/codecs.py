@@ -68,7 +68,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     # Each key has one colon outside of the texts. As many colons as keys: no key came twice.
     if _count_keys(value, 1) != body.count(b":"):
         _refuse_repeated_keys(body)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _json_complaint(error: str) -> str:

@@ -105,7 +105,7 @@ class Fields:
         """
         value = self._value(name)
         if value is None or value.__class__ is int:
-            return value  # type: ignore[no-any-return]
+            return value
         if value.__class__ is str:
             digits = value.strip() if self._is_xml else value
             sign = "-" if self._is_xml and digits[:1] == "-" else ""
@@ -133,7 +133,7 @@ class Fields:
         """
         value = self._value(name)
         if value is None or value.__class__ is bool:
-            return value  # type: ignore[no-any-return]
+            return value
         if self._is_xml and value.__class__ is str:
             word = value.strip()
             if not word:

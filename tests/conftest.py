@@ -1,0 +1,80 @@
+"""Fixtures: real stores of both kinds, empty and migrated, and the service over them."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from promint.bootstrap import make_store
+from promint.config import read_settings
+from tests.postgres import PostgresServer
+from tests.running import Running
+from tests.world import World
+
+STORES = ("sqlite", "postgres")
+
+
+class Stores:
+    """Makes empty, migrated stores; the PostgreSQL ones are copies of one template."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._server: PostgresServer | None = None
+        self._template = ""
+
+    @property
+    def server(self) -> PostgresServer:
+        """The PostgreSQL server, started with the first test that needs it."""
+        if self._server is None:
+            self._server = PostgresServer.start()
+            self._template = self._server.create_database()
+            asyncio.run(make_store(read_settings({}, database_url=self._template)).migrate())
+        return self._server
+
+    @property
+    def template(self) -> str:
+        """A migrated database to copy."""
+        assert self.server
+        return self._template
+
+    def new(self, kind: str) -> str:
+        """Return the URL of a new store."""
+        if kind == "sqlite":
+            return f"sqlite:///{self._folder / f'{next(self._numbers)}.db'}"
+        return self.server.create_database(template=self.template)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """Make stores, and stop the database server at the end."""
+    made = Stores(tmp_path_factory.mktemp("stores"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, stores: Stores) -> str:
+    """An empty, migrated store of each kind."""
+    return stores.new(request.param)
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    """The use cases over an empty store of each kind."""
+    made = World(url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session", params=STORES)
+def running(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Running]:
+    """One service process over each kind of store, shared by all tests that make their own data."""
+    with Running(stores.new(request.param)) as service:
+        yield service
