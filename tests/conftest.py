@@ -37,7 +37,7 @@ class Stores:
     @property
     def template(self) -> str:
         """A migrated database to copy."""
-        assert self.server
+        self.server  # noqa: B018  # starts it, with the template
         return self._template
 
     def new(self, kind: str) -> str:

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import socket
+import sys
 import tempfile
 from dataclasses import MISSING
 from pathlib import Path
@@ -89,6 +91,9 @@ def _check_store(settings: Settings) -> None:
 def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
     # Each worker reads its settings from the environment, as it would on its own.
     os.environ[f"{PREFIX}DATABASE_URL"] = settings.database_url
+    # The server drains, and raises the signal again when it is done: then leave in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     server.run(APPLICATION, settings, listener, workers=workers)
 
 

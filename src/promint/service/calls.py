@@ -1,5 +1,6 @@
 """The calls of the vendor API: what is looked up first, and which operation follows."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,9 @@ from promint.store import (
     ExportedCode,
     Store,
 )
+
+THREAD_CODES = 2_000
+"""An import of more codes than this is prepared in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,17 +237,10 @@ class Service:
         except NotFound as refusal:
             return await self._refuse(call, refusal)  # type: ignore[no-any-return]  # or raises
 
-        usable: dict[str, str] = {}
-        keys: list[str | PromintError] = []
-        for code in codes:
-            try:
-                clean = codetext.clean_code(code)
-                key = codetext.code_key(clean, program.code_matching)
-            except BadValue as unusable:
-                keys.append(unusable)
-            else:
-                keys.append(Duplicate(clean) if key in usable else key)
-                usable.setdefault(key, clean)
+        if len(codes) > THREAD_CODES:
+            keys, usable = await asyncio.to_thread(_keys_of, codes, program)
+        else:
+            keys, usable = _keys_of(codes, program)
 
         def outcome(imported: CodeImported) -> ImportOutcome:
             return _import_outcome(codes, keys, imported)
@@ -334,6 +331,24 @@ class Service:
 def _code_id(program: LoyaltyProgram, code: str) -> tuple[int, str]:
     key = codetext.code_key(code, program.code_matching)
     return codetext.shard_key(program.id, key, program.buckets), key
+
+
+def _keys_of(
+    codes: Sequence[str], program: LoyaltyProgram
+) -> tuple[list[str | PromintError], dict[str, str]]:
+    """Return each item's key, or why it has none; and the clean code of each key, once."""
+    keys: list[str | PromintError] = []
+    usable: dict[str, str] = {}
+    for code in codes:
+        try:
+            clean = codetext.clean_code(code)
+            key = codetext.code_key(clean, program.code_matching)
+        except BadValue as unusable:
+            keys.append(unusable)
+        else:
+            keys.append(Duplicate(clean) if key in usable else key)
+            usable.setdefault(key, clean)
+    return keys, usable
 
 
 def _import_outcome(

@@ -1,5 +1,6 @@
 """Customers: found by matching, created, changed, deleted; and what deleting does to codes."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,8 @@ from promint.service.operations import profile_shard
 from promint.store import Busy, ConnectionLost, Lost, NewProfile, Store, Transaction, TryAgain
 
 TRIES_MAX = 8
+BREATH = 20
+"""After so many profiles of a batch, others have their turn on the loop."""
 
 BatchItem = tuple[ProfileKey | PromintError, dict[str, Any]]
 """How one item of an import names its profile, or why it cannot be read; and its data."""
@@ -96,7 +99,9 @@ class ProfileCalls:
         async def work(transaction: Transaction) -> list[str | PromintError]:
             await self._database(call, database_id)
             outcomes: list[str | PromintError] = []
-            for key, data in items:
+            for number, (key, data) in enumerate(items):
+                if number % BREATH == 0:
+                    await asyncio.sleep(0)
                 if isinstance(key, PromintError):
                     outcomes.append(key)
                     continue

@@ -12,7 +12,7 @@ Fetch = Callable[[int, int, str, int], Awaitable[Sequence[Any]]]
 """Rows of EXPORT after `(shard_key, seq, code_key)`, at most so many."""
 
 ROWS_IN_MEMORY = 65_536
-CHUNK_MAX = 4_096
+CHUNK_MAX = 2_048
 
 
 async def in_creation_order(

@@ -58,43 +58,24 @@ WHERE shard_key = $10 AND code_key = $11 AND version = $12"""
 DELETE_CODE = "DELETE FROM promo_code WHERE shard_key = $1 AND code_key = $2"
 
 # The index of free codes is (shard_key, expiry, code_key): what expires first goes first, and
-# what has expired is never looked at. Within the first live expiry the search starts at a
-# random key, or two processes would fight over the head of the list.
+# what has expired is never looked at.
 _FREE = "attach_count = 0 AND activation_count = 0"
 _EXPIRY = f"coalesce(expires_at, {NEVER})"
-
-FREE_PIVOT = """
-SELECT code_key FROM promo_code WHERE shard_key = $1 AND seq >= $2
-ORDER BY shard_key, seq LIMIT 1"""
-
-FREE_FIRST_EXPIRY = f"""
-SELECT {_EXPIRY} FROM promo_code WHERE shard_key = $1 AND {_FREE} AND {_EXPIRY} > $2
-ORDER BY {_EXPIRY} LIMIT 1"""
-
-FREE_FROM = f"""
-SELECT {CODE_COLUMNS} FROM promo_code
-WHERE shard_key = $1 AND {_FREE} AND ({_EXPIRY}, code_key) >= ($2, $3)
-ORDER BY shard_key, {_EXPIRY}, code_key LIMIT $4"""
-
-FREE_BEFORE = f"""
-SELECT {CODE_COLUMNS} FROM promo_code
-WHERE shard_key = $1 AND {_FREE} AND ({_EXPIRY}, code_key) >= ($2, '')
-    AND ({_EXPIRY}, code_key) < ($3, $4)
-ORDER BY shard_key, {_EXPIRY}, code_key LIMIT $5"""
 
 FREE_ANYWHERE = f"""
 SELECT {CODE_COLUMNS} FROM promo_code
 WHERE shard_key BETWEEN $1 AND $2 AND {_FREE} AND {_EXPIRY} > $3
 ORDER BY shard_key, {_EXPIRY}, code_key LIMIT $4"""
 
-# The oldest universal codes that can be given to one profile: alive, uses left, room, not its own.
+# The oldest universal codes of a shard that can be given to one profile: alive, uses left, with
+# room, and not its own.
 ROOM = f"""
 SELECT {CODE_COLUMNS} FROM promo_code p
-WHERE shard_key BETWEEN $1 AND $2 AND (expires_at IS NULL OR expires_at > $3)
-    AND activation_count < $4 AND attach_count < $5
+WHERE shard_key = $1 AND (expires_at IS NULL OR expires_at > $2)
+    AND activation_count < $3 AND attach_count < $4
     AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.shard_key = p.shard_key
-        AND a.code_key = p.code_key AND a.database_id = $6 AND a.profile_id = $7)
-ORDER BY seq LIMIT $8"""
+        AND a.code_key = p.code_key AND a.database_id = $5 AND a.profile_id = $6)
+ORDER BY shard_key, seq LIMIT $7"""
 
 EXPORT = """
 SELECT code, attached_at, activated_at, seq, code_key FROM promo_code
@@ -542,12 +523,15 @@ POSTGRES_READ_FREE = _part(
         ORDER BY p.shard_key, p.seq LIMIT 1) r
     CROSS JOIN LATERAL (
         (SELECT p.* FROM promo_code p WHERE p.shard_key = v.s AND {_FREE_OF_P}
-            AND ({_EXPIRY_OF_P}, p.code_key) >= (f.expiry, r.code_key)
+            AND {_EXPIRY_OF_P} = f.expiry AND p.code_key >= r.code_key
         ORDER BY p.shard_key, {_EXPIRY_OF_P}, p.code_key LIMIT v.wanted)
         UNION ALL
         (SELECT p.* FROM promo_code p WHERE p.shard_key = v.s AND {_FREE_OF_P}
-            AND ({_EXPIRY_OF_P}, p.code_key) >= (f.expiry, '')
-            AND ({_EXPIRY_OF_P}, p.code_key) < (f.expiry, r.code_key)
+            AND {_EXPIRY_OF_P} = f.expiry AND p.code_key < r.code_key
+        ORDER BY p.shard_key, {_EXPIRY_OF_P}, p.code_key LIMIT v.wanted)
+        UNION ALL
+        (SELECT p.* FROM promo_code p WHERE p.shard_key = v.s AND {_FREE_OF_P}
+            AND {_EXPIRY_OF_P} > f.expiry
         ORDER BY p.shard_key, {_EXPIRY_OF_P}, p.code_key LIMIT v.wanted)
         LIMIT v.wanted) c""",
     request="v.o",
@@ -557,13 +541,13 @@ POSTGRES_READ_ROOM = _part(
     f"""unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
         $6::bigint[], $7::text[], $8::bigint[])
         WITH ORDINALITY v(first, last, now, uses, holders, d, h, wanted, o)
-    CROSS JOIN LATERAL (SELECT {CODE_COLUMNS} FROM promo_code p
-        WHERE p.shard_key BETWEEN v.first AND v.last
-            AND (p.expires_at IS NULL OR p.expires_at > v.now)
+    CROSS JOIN LATERAL (SELECT c.* FROM generate_series(v.first, v.last) s
+        CROSS JOIN LATERAL (SELECT {CODE_COLUMNS} FROM promo_code p
+        WHERE p.shard_key = s AND (p.expires_at IS NULL OR p.expires_at > v.now)
             AND p.activation_count < v.uses AND p.attach_count < v.holders
             AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.shard_key = p.shard_key
                 AND a.code_key = p.code_key AND a.database_id = v.d AND a.profile_id = v.h)
-        ORDER BY p.seq LIMIT v.wanted) c""",
+        ORDER BY p.shard_key, p.seq LIMIT v.wanted) c ORDER BY c.seq LIMIT v.wanted) c""",
     request="v.o",
     **_CODE_OF_C,
 )

@@ -47,6 +47,7 @@ from promint.store import (
     NewProfile,
     Poisoned,
     Reads,
+    RoomRequest,
     StoreError,
     Tally,
     Unusable,
@@ -62,7 +63,6 @@ BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_INTERVAL_S = 0.5
 CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
 RESTART_WAL_BYTES = 64 * 1024 * 1024
-UNLIMITED = sql.NEVER
 
 Result = TypeVar("Result")
 
@@ -132,6 +132,9 @@ class SqliteStore:
     async def migrate(self) -> int:
         """Create or bring forward the schema."""
         self._check_folder()
+        with contextlib.suppress(OSError):
+            # Before SQLite makes it readable for all: it holds who has which code.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             connection = self._connect()
             try:
@@ -252,8 +255,11 @@ class SqliteStore:
     # -- reads -----------------------------------------------------------------------------
 
     def _row(self, statement: str, *parameters: Any) -> Any:
-        with _translating():
+        # Not `with _translating()`: a context manager costs half of the look-up.
+        try:
             return self._reader.execute(statement, parameters).fetchone()
+        except apsw.Error as error:
+            raise _translated(error) from error
 
     def _rows(self, statement: str, *parameters: Any) -> list[Any]:
         with _translating():
@@ -331,7 +337,6 @@ class SqliteStore:
     @asynccontextmanager
     async def _write_transaction(self) -> AsyncIterator[apsw.Connection]:
         """Hold the one writing connection in a transaction; COMMIT waits off the loop."""
-        loop = asyncio.get_running_loop()
         writer = self._writer
         async with self._writing:
             try:
@@ -341,15 +346,27 @@ class SqliteStore:
                 except apsw.BusyError:
                     # Another process, a command, is writing: wait for it off the loop.
                     writer.set_busy_timeout(BUSY_TIMEOUT_MS)
-                    await loop.run_in_executor(self._thread, writer.execute, "BEGIN IMMEDIATE")
+                    await self._off_loop(writer.execute, "BEGIN IMMEDIATE")
                 yield writer
-                await asyncio.shield(loop.run_in_executor(self._thread, writer.execute, "COMMIT"))
+                await self._off_loop(writer.execute, "COMMIT")
             except apsw.Error as error:
                 raise _translated(error) from error
             finally:
                 if writer.in_transaction:
                     with contextlib.suppress(apsw.Error):
                         writer.execute("ROLLBACK")
+
+    async def _off_loop(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Run something that waits for the disk in the writer's thread, to its end.
+
+        A caller that is cancelled still waits: nobody else may touch the connection before.
+        """
+        work_done = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        try:
+            return await asyncio.shield(work_done)
+        except asyncio.CancelledError:
+            await asyncio.wait([work_done])
+            raise
 
     async def transact(self, batch: Batch, *, locked: bool) -> None:
         """Read, decide and write under the file's one write lock, so nothing can be lost."""
@@ -400,20 +417,24 @@ class SqliteStore:
             found.free[shards] = [PromoCode._make(row) for row in rows]
         for profile, wanted in reads.room.items():
             program = found.programs.get(wanted.program.id, wanted.program)
-            rows = one(
-                sql.ROOM,
-                (
-                    program.first_shard,
-                    program.last_shard,
-                    wanted.now,
-                    UNLIMITED if program.uses_per_code is None else program.uses_per_code,
-                    UNLIMITED if program.attach_limit is None else program.attach_limit,
-                    *wanted.holder,
-                    wanted.wanted,
-                ),
-            )
-            found.room[profile] = [PromoCode._make(row) for row in rows]
+            found.room[profile] = self._room(writer, program, wanted)
         return found
+
+    @staticmethod
+    def _room(
+        writer: apsw.Connection, program: LoyaltyProgram, request: RoomRequest
+    ) -> list[PromoCode]:
+        limits = (
+            request.now,
+            sql.NEVER if program.uses_per_code is None else program.uses_per_code,
+            sql.NEVER if program.attach_limit is None else program.attach_limit,
+        )
+        codes = [
+            PromoCode._make(row)
+            for shard in range(program.first_shard, program.last_shard + 1)
+            for row in writer.execute(sql.ROOM, (shard, *limits, *request.holder, request.wanted))
+        ]
+        return sorted(codes, key=lambda code: code.seq)[: request.wanted]
 
     def _write(self, writer: apsw.Connection, writes: Writes) -> None:
         updated, inserted = [], []
@@ -489,10 +510,9 @@ class SqliteStore:
                     writer.execute("ROLLBACK")
             return result
 
-        loop = asyncio.get_running_loop()
         async with self._writing:
             with _translating():
-                return await asyncio.shield(loop.run_in_executor(self._thread, transaction))
+                return await self._off_loop(transaction)
 
     def _import(self, writer: apsw.Connection, job: CodeImport) -> CodeImported:
         program = sql.program_value(next(writer.execute(sql.PROGRAM, (job.program.id,))))

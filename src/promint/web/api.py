@@ -342,7 +342,8 @@ class Api:
             if word in ("json", "xml"):
                 request.url_form = Format(word)
                 return request.url_form
-        accepted = _accepted(request.headers.get(b"accept", b""))
+        accept = request.headers.get(b"accept")
+        accepted = _accepted(accept) if accept else None
         if accepted is not None:
             return accepted
         return _declared(request.headers.get(b"content-type", b"")) or Format.JSON
@@ -404,9 +405,11 @@ class Api:
             return Answer(200, "", request.form.content_type, self._void[request.form])
         if operation.use is _export_all:
             return _Streamed(outcome)
-        shaped = operation.shape(outcome, call, fields)
-        encoded = _encode(shaped, request.form, in_order=operation.in_order)
-        return Answer(200, "", request.form.content_type, encoded)
+        if len(body) > THREAD_BYTES:
+            return await asyncio.to_thread(
+                _rendered, operation, outcome, call, fields, request.form
+            )
+        return _rendered(operation, outcome, call, fields, request.form)
 
     @staticmethod
     def _body_form(content_type: bytes, body: bytes) -> Format:
@@ -434,6 +437,8 @@ class Api:
         Raises:
             BadValue: it is neither json nor xml, or body and URL differ.
         """
+        if "format" not in fields and not request.query:
+            return
         named = [fields.text("format"), request.query.get("format")]
         words = {word.strip().lower() for word in named if word}
         if not words:
@@ -452,6 +457,8 @@ class Api:
         """
         header = request.headers.get(b"authorization", b"").decode("latin-1")
         scheme, _, bearer = header.partition(" ")
+        if scheme == "Bearer" and bearer and "token" not in fields and not request.query:
+            return bearer.strip()
         found = {
             token
             for token in (
@@ -489,9 +496,7 @@ class Api:
         def render(outcome: Any) -> Answer:
             if isinstance(outcome, PromintError):
                 return self._render(outcome, form, call.request_id)
-            shaped = operation.shape(outcome, call, fields)
-            encoded = _encode(shaped, form, in_order=operation.in_order)
-            return Answer(200, "", form.content_type, encoded)
+            return _rendered(operation, outcome, call, fields, form)
 
         return Idempotency(key, digest, render)
 
@@ -595,6 +600,15 @@ _RETRY_AFTER_S = {
 }
 
 
+def _rendered(
+    operation: Operation, outcome: Any, call: Call, fields: shapes.Fields, form: Format
+) -> Answer:
+    """Return the answer of a success."""
+    shaped = operation.shape(outcome, call, fields)
+    encoded = _encode(shaped, form, in_order=operation.in_order)
+    return Answer(200, "", form.content_type, encoded)
+
+
 def _encode(answer: dict[str, Any], form: Format, *, in_order: bool) -> bytes:
     if form is Format.JSON:
         return codecs.write_json(answer)
@@ -642,6 +656,8 @@ def _sorted(value: Any) -> Any:
 
 
 def _declared(content_type: bytes) -> Format | None:
+    if content_type == b"application/json":
+        return Format.JSON
     kind = content_type.partition(b";")[0].strip().lower()
     if kind == b"application/json":
         return Format.JSON
