@@ -1,5 +1,6 @@
 """The only place that chooses a store, a clock and chance, and puts everything together."""
 
+import asyncio
 import logging
 import os
 import secrets
@@ -10,11 +11,17 @@ from promint.config import Settings, read_settings
 from promint.domain.ids import IdMaker
 from promint.engine import Engine
 from promint.service import Service
-from promint.store import Store, Unusable
+from promint.store import Store, StoreError, Unusable
 from promint.store.postgres import PostgresStore
 from promint.store.sqlite import SqliteStore
 from promint.web.api import Api
 from promint.web.app import App
+
+log = logging.getLogger(__name__)
+
+FORGET_INTERVAL_S = 60.0
+FORGET_PAUSE_S = 0.05
+FORGET_MOST = 1_000
 
 SQLITE = "sqlite:///"
 POSTGRES = ("postgresql://", "postgres://")
@@ -107,11 +114,33 @@ def make_app(settings: Settings) -> App:
         always_200=settings.always_200,
     )
 
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def start() -> None:
+        await store.open()
+        tasks.add(asyncio.create_task(_forget_forever(store)))
+
     async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await engine.drain()
         await store.close()
 
-    return App(api, store, start=store.open, stop=stop)
+    return App(api, store, start=start, stop=stop)
+
+
+async def _forget_forever(store: Store) -> None:
+    """Remove the records of idempotency keys whose time is over, a few at a time."""
+    pause_s = FORGET_INTERVAL_S
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = FORGET_INTERVAL_S
+        try:
+            if await store.forget_idempotency(utc_now(), FORGET_MOST) == FORGET_MOST:
+                pause_s = FORGET_PAUSE_S
+        except StoreError as error:
+            log.warning("old idempotency records stay for now: %s", error)
 
 
 def app_of_environment() -> App:

@@ -591,6 +591,17 @@ def test_a_key_is_forgotten_after_a_day_and_not_before(world: World, ann: Holder
     assert world.get(program, "A").activation_count == 2
 
 
+def test_records_whose_time_is_over_are_removed(world: World, ann: Holder) -> None:
+    program = world.program(multiple_usage=True)
+    world.attach(program, ann, "A")
+    for number in range(3):
+        world.activate(program, "A", key=f"order-{number}")
+
+    assert world.run(world.store.forget_idempotency(NOON + DAY - 1, 10)) == 0
+    assert world.run(world.store.forget_idempotency(NOON + DAY, 2)) == 2
+    assert world.run(world.store.forget_idempotency(NOON + DAY, 2)) == 1
+
+
 def test_an_import_with_a_key_happens_once(world: World) -> None:
     program = world.program()
 

@@ -370,6 +370,9 @@ class Store(Protocol):
             IdempotencyMismatch: the key was used for another request.
         """
 
+    async def forget_idempotency(self, now: int, most: int) -> int:
+        """Remove at most so many records whose time is over at `now`; return how many."""
+
     def export(self, program: LoyaltyProgram) -> AsyncIterator[Sequence[ExportedCode]]:
         """Yield the program's codes in order of creation, in chunks, as of one moment."""
 

@@ -834,6 +834,12 @@ class PostgresStore:
             rows = await self._read_held(sql.RESERVE_SEQ, count, program.first_shard)
         return int(rows[0][0]) - count
 
+    async def forget_idempotency(self, now: int, most: int) -> int:
+        """Remove records whose time is over."""
+        async with self._pooled() as connection:
+            status = await connection.execute(sql.FORGET_IDEMPOTENCY, now, most)
+        return int(status.split()[-1])
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """Open a transaction on a connection of the pool."""

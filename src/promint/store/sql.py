@@ -28,7 +28,7 @@ CODE_TABLES = ("promo_code", "attachment", "event", "idempotency", "tally")
 EXEMPT = {
     "HELD_CODES": "a profile's codes are in every program; used when a profile is deleted",
     "FORGET_IDEMPOTENCY": "housekeeping over all shards, off the hot path",
-    "POSTGRES_HELD_CODES": "as HELD_CODES",
+    "POSTGRES_HELD_CODES": "the same, with the codes locked for the deletion",
 }
 """Statements on the code tables that may leave `shard_key` out, with the reason."""
 
@@ -71,11 +71,11 @@ ORDER BY shard_key, {_EXPIRY}, code_key LIMIT $4"""
 # room, and not its own.
 ROOM = f"""
 SELECT {CODE_COLUMNS} FROM promo_code p
-WHERE shard_key = $1 AND (expires_at IS NULL OR expires_at > $2)
-    AND activation_count < $3 AND attach_count < $4
+WHERE p.shard_key = $1 AND (p.expires_at IS NULL OR p.expires_at > $2)
+    AND p.activation_count < $3 AND p.attach_count < $4
     AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.shard_key = p.shard_key
         AND a.code_key = p.code_key AND a.database_id = $5 AND a.profile_id = $6)
-ORDER BY shard_key, seq LIMIT $7"""
+ORDER BY p.shard_key, p.seq LIMIT $7"""
 
 EXPORT = """
 SELECT code, attached_at, activated_at, seq, code_key FROM promo_code
@@ -153,7 +153,10 @@ INSERT_IDEMPOTENCY = f"""
 INSERT INTO idempotency ({IDEMPOTENCY_COLUMNS})
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
-FORGET_IDEMPOTENCY = "DELETE FROM idempotency WHERE keep_until <= $1"
+FORGET_IDEMPOTENCY = """
+DELETE FROM idempotency WHERE (shard_key, token_id, key) IN
+    (SELECT shard_key, token_id, key FROM idempotency WHERE keep_until <= $1
+    ORDER BY keep_until LIMIT $2)"""
 
 CODES = "codes"
 """The kind of tally that counts a program's codes and numbers the next one."""

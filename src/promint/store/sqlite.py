@@ -552,6 +552,13 @@ class SqliteStore:
             )
         return imported
 
+    async def forget_idempotency(self, now: int, most: int) -> int:
+        """Remove records whose time is over."""
+        async with self._write_transaction() as writer:
+            before = writer.total_changes()
+            writer.execute(sql.FORGET_IDEMPOTENCY, (now, most))
+            return writer.total_changes() - before
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["SqliteTransaction"]:
         """Open a transaction on the writing connection."""
