@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import sys
 import time
 from pathlib import Path
 
@@ -149,4 +150,6 @@ def app_of_environment() -> App:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # An import works in a thread; the loop shall not wait 5 ms for each of its turns.
+    sys.setswitchinterval(0.001)
     return make_app(read_settings())

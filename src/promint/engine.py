@@ -9,7 +9,8 @@ it has to see and what it makes of it. What went wrong on the way, and what is d
 =================  ======================================================================
 `Lost`             another process was faster: the batch goes again with its rows held,
                    and so does, for a second, every batch that needs one of its rows
-`TryAgain`         deadlock or the like: the whole batch again, with jitter
+`TryAgain`         deadlock, or a row that another holds: the batch again, with jitter; then
+                   halved; the one that waits for the row leaves the queue for a while
 `Poisoned`         the database refuses a value: halve the batch until it is alone
 `ConnectionLost`   the commit may have happened: look the events up, repeat the rest
 `Busy`             503, nothing changed
@@ -56,6 +57,9 @@ log = logging.getLogger(__name__)
 
 HOT_S = 1.0
 TRIES_MAX = 8
+WAITS_MAX = 2
+POSTPONE_S = 0.5
+POSTPONED_MAX = 20
 SEEN_AGAIN_MAX = 200
 RETRY_PAUSE_S = 0.05
 
@@ -81,6 +85,7 @@ class Operation:
         "keyed",
         "now",
         "outcome",
+        "postponed",
         "render",
         "request_id",
         "seen_again",
@@ -107,6 +112,7 @@ class Operation:
         self.render = render
         self.in_doubt = False
         self.seen_again = 0
+        self.postponed = 0
         self.outcome: Any = None
         self.future: asyncio.Future[Any] | None = None
 
@@ -326,6 +332,7 @@ class Engine:
         self._queue: deque[Operation] = deque()
         self._hot: dict[Hashable, float] = {}
         self._running: asyncio.Task[None] | None = None
+        self._postponed = 0
 
     async def submit(self, operation: Operation) -> Any:
         """Return the operation's value, or the recorded `Answer` of its idempotency key.
@@ -336,9 +343,7 @@ class Engine:
         if len(self._queue) >= self._queue_max:
             raise StoreBusy("the queue is full")
         operation.future = asyncio.get_running_loop().create_future()
-        self._queue.append(operation)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
+        self._enqueue(operation)
         outcome = await operation.future
         if isinstance(outcome, PromintError):
             raise outcome
@@ -346,8 +351,8 @@ class Engine:
 
     async def drain(self) -> None:
         """Wait until nothing is queued or under way."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        while self._running is not None or self._postponed:
+            await asyncio.wait([self._running or asyncio.create_task(asyncio.sleep(POSTPONE_S))])
 
     async def _run(self) -> None:
         try:
@@ -379,7 +384,7 @@ class Engine:
                 if tries >= TRIES_MAX:
                     return await self._halve(operations, lost)
             except TryAgain as again:
-                if tries >= TRIES_MAX:
+                if tries >= WAITS_MAX:
                     return await self._halve(operations, again)
             except Poisoned as poison:
                 return await self._halve(operations, poison)
@@ -405,13 +410,36 @@ class Engine:
 
     async def _halve(self, operations: list[Operation], error: Exception) -> None:
         if len(operations) == 1:
-            poisoned = isinstance(error, Poisoned)
-            log.error("the store refuses a request: %s", error)
-            self._fail(operations, InternalError if poisoned else StoreBusy)
+            if isinstance(error, Poisoned):
+                log.error("the store refuses a request: %s", error)
+                self._fail(operations, InternalError)
+            elif isinstance(error, TryAgain):
+                self._postpone(operations[0])
+            else:
+                self._fail(operations, StoreBusy)
             return
         middle = len(operations) // 2
         await self._settle(operations[:middle])
         await self._settle(operations[middle:])
+
+    def _postpone(self, operation: Operation) -> None:
+        """Let others pass while a row is held for long, by an import that has the same code."""
+        operation.postponed += 1
+        if operation.postponed > POSTPONED_MAX:
+            self._fail([operation], StoreBusy)
+            return
+        self._postponed += 1
+
+        def again() -> None:
+            self._postponed -= 1
+            self._enqueue(operation)
+
+        asyncio.get_running_loop().call_later(POSTPONE_S, again)
+
+    def _enqueue(self, operation: Operation) -> None:
+        self._queue.append(operation)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
 
     def _answer(self, operations: list[Operation]) -> None:
         again = []

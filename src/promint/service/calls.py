@@ -1,7 +1,7 @@
 """The calls of the vendor API: what is looked up first, and which operation follows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,7 +267,7 @@ class Service:
 
     async def export_all(
         self, call: Call, loyalty_id: int
-    ) -> AsyncIterator[Sequence[ExportedCode]]:
+    ) -> AsyncGenerator[Sequence[ExportedCode]]:
         """Return the program's codes in order of creation, in chunks, as of one moment."""
         program = await self.program(call, loyalty_id)
         return self.store.export(program)

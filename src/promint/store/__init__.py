@@ -5,7 +5,7 @@ selects candidates and keeps facts. It decides nothing: a batch is read, handed 
 and what comes back is written whole or not at all.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -373,7 +373,7 @@ class Store(Protocol):
     async def forget_idempotency(self, now: int, most: int) -> int:
         """Remove at most so many records whose time is over at `now`; return how many."""
 
-    def export(self, program: LoyaltyProgram) -> AsyncIterator[Sequence[ExportedCode]]:
+    def export(self, program: LoyaltyProgram) -> AsyncGenerator[Sequence[ExportedCode]]:
         """Yield the program's codes in order of creation, in chunks, as of one moment."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from promint.domain.model import LoyaltyProgram
@@ -17,7 +17,7 @@ CHUNK_MAX = 2_048
 
 async def in_creation_order(
     program: LoyaltyProgram, fetch: Fetch
-) -> AsyncIterator[Sequence[ExportedCode]]:
+) -> AsyncGenerator[Sequence[ExportedCode]]:
     """Yield a program's codes in chunks, holding at most some 65,000 rows at a time."""
     if program.buckets == 1:
         seq, code_key = -1, ""

@@ -8,8 +8,8 @@ order, read, decide, write, COMMIT. Drivers' errors become ours by their SQLSTAT
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -79,7 +79,8 @@ SESSION = {
     "jit": "off",
     # It never leaves custom plans for arrays by itself, and planning costs more than running.
     "plan_cache_mode": "force_generic_plan",
-    "lock_timeout": "2s",
+    # A batch carries its neighbours along; what waits longer goes again without them.
+    "lock_timeout": "250ms",
     # A process that was stopped in the middle gives its rows up.
     "idle_in_transaction_session_timeout": "1s",
     "statement_timeout": "10s",
@@ -492,15 +493,16 @@ class PostgresStore:
         row = await self._row(sql.PROFILE, *holder)
         return sql.profile_value(row) if row else None
 
-    async def export(self, program: LoyaltyProgram) -> AsyncIterator[Sequence[ExportedCode]]:
+    async def export(self, program: LoyaltyProgram) -> AsyncGenerator[Sequence[ExportedCode]]:
         """Yield a program's codes from one snapshot."""
         async with (
             self._pooled() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             statement = await connection.prepare(sql.EXPORT)
-            async for codes in in_creation_order(program, statement.fetch):
-                yield codes
+            async with aclosing(in_creation_order(program, statement.fetch)) as chunks:
+                async for codes in chunks:
+                    yield codes
 
     # -- the batch -------------------------------------------------------------------------
 

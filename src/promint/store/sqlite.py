@@ -11,9 +11,9 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -314,22 +314,29 @@ class SqliteStore:
         row = self._row(sql.PROFILE, *holder)
         return sql.profile_value(row) if row else None
 
-    async def export(self, program: LoyaltyProgram) -> AsyncIterator[Sequence[ExportedCode]]:
+    async def export(self, program: LoyaltyProgram) -> AsyncGenerator[Sequence[ExportedCode]]:
         """Yield a program's codes from a read transaction of their own."""
         loop = asyncio.get_running_loop()
         connection = self._connect(read_only=True)
         connection.execute("BEGIN")
+        reading: asyncio.Future[list[Any]] | None = None
 
         def chunk(shard: int, seq: int, code_key: str, limit: int) -> list[Any]:
             with _translating():
                 return connection.execute(sql.EXPORT, (shard, seq, code_key, limit)).fetchall()
 
+        async def fetch(*key: Any) -> list[Any]:
+            nonlocal reading
+            reading = loop.run_in_executor(self._exports, chunk, *key)
+            return await asyncio.shield(reading)
+
         try:
-            async for codes in in_creation_order(
-                program, lambda *key: loop.run_in_executor(self._exports, chunk, *key)
-            ):
-                yield codes
+            async with aclosing(in_creation_order(program, fetch)) as chunks:
+                async for codes in chunks:
+                    yield codes
         finally:
+            if reading is not None and not reading.done():
+                await asyncio.wait([reading])
             connection.close()
 
     # -- writes ----------------------------------------------------------------------------

@@ -7,7 +7,8 @@ service, so a bad one never reaches the store.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -248,7 +249,7 @@ def http_status(error: PromintError) -> int:
 class _Streamed:
     """An answer that is made while it is sent."""
 
-    def __init__(self, chunks: AsyncIterator[Sequence[ExportedCode]]) -> None:
+    def __init__(self, chunks: AsyncGenerator[Sequence[ExportedCode]]) -> None:
         self.chunks = chunks
 
 
@@ -560,20 +561,20 @@ class Api:
         progress = scope.setdefault("state", {})
         started = False
         try:
-            first = True
-            async for codes in answer.chunks:
-                if not started:
+            async with aclosing(answer.chunks) as chunks:
+                async for codes in chunks:
+                    if gone.done():
+                        return
+                    if not started:
+                        await self._start_stream(request, send)
+                    progress["chunks_sent"] = progress.get("chunks_sent", 0) + 1
+                    data = _export_chunk(codes, form, is_first=not started)
                     started = True
-                    await self._start_stream(request, send)
-                if gone.done():
-                    return
-                progress["chunks_sent"] = progress.get("chunks_sent", 0) + 1
-                data = _export_chunk(codes, form, is_first=first)
-                first = False
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
             if not started:
                 await self._start_stream(request, send)
-            await send({"type": "http.response.body", "body": _export_end(form, is_empty=first)})
+            end = _export_end(form, is_empty=not started)
+            await send({"type": "http.response.body", "body": end})
         except Exception as error:
             log.error("request %s: the export broke off: %s", request.request_id, error)
             if not started:
