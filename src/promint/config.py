@@ -6,6 +6,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 PREFIX = "PROMINT_"
+NUMBER_MAX = 1e15
 MEBIBYTE = 1024 * 1024
 
 
@@ -67,8 +68,8 @@ class Settings:
         """Refuse what cannot work."""
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if not isinstance(value, (str, bool)) and value <= 0:
-                raise BadSetting(f"{PREFIX}{setting.name.upper()} must be more than 0")
+            if not isinstance(value, (str, bool)) and not 0 < value < NUMBER_MAX:
+                raise BadSetting(f"{PREFIX}{setting.name.upper()} must be more than 0 and finite")
 
 
 def settings_fields() -> tuple[Field[Any], ...]:

@@ -290,6 +290,9 @@ class OperationBatch:
             except NotSeen as again:
                 operation.outcome = again
                 continue
+            except Exception:
+                log.exception("request %s cannot be decided", operation.request_id)
+                outcome = InternalError()
             if keyed is not None and _is_decided(outcome):
                 assert operation.render is not None
                 outcome = operation.render(outcome)
@@ -358,12 +361,7 @@ class Engine:
         try:
             while self._queue:
                 count = min(self._batch_max, len(self._queue))
-                batch = [self._queue.popleft() for _ in range(count)]
-                try:
-                    await self._settle(batch)
-                except Exception:
-                    log.exception("a batch failed in a way that no rule foresees")
-                    self._fail(batch, InternalError)
+                await self._settle([self._queue.popleft() for _ in range(count)])
         finally:
             self._running = None
 
@@ -402,6 +400,11 @@ class Engine:
                         self._fail([operation], OutcomeUnknown if operation.in_doubt else StoreBusy)
                     return None
                 tries = max(tries, 1)
+            except Exception as error:
+                log.exception("a batch failed in a way that no rule foresees")
+                for operation in operations:
+                    operation.in_doubt = True
+                return await self._halve(operations, Poisoned(str(error)))
             else:
                 return self._answer(operations)
             tries += 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from promint.cli.output import Target, answer, command_options, run, table
+from promint.cli.output import ID, NEW_ID, Target, answer, command_options, run, table
 from promint.domain.model import Database, Scope
 from promint.service.administration import Administration
 from promint.store import Store
@@ -25,8 +25,20 @@ def token() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="What it may do; more than one, or none for everything.",
 )
-@click.option("--program", "programs", multiple=True, type=int, help="Only this program (id).")
-@click.option("--db", "databases", multiple=True, type=int, help="Only this database (id).")
+@click.option(
+    "--program",
+    "programs",
+    multiple=True,
+    type=ID,
+    help="Only this program (id).",
+)
+@click.option(
+    "--db",
+    "databases",
+    multiple=True,
+    type=ID,
+    help="Only this database (id).",
+)
 @command_options
 def token_create(
     target: Target,
@@ -101,7 +113,13 @@ def _group(text: str) -> tuple[int, str]:
 
 @database_group.command("create")
 @click.option("--name", required=True, help="Its name.")
-@click.option("--id", "number", type=int, default=0, help="Its db_id; the next free one if none.")
+@click.option(
+    "--id",
+    "number",
+    type=NEW_ID,
+    default=0,
+    help="Its db_id, or the next free.",
+)
 @click.option("--description", default="", help="A line about it.")
 @click.option("--ui-tag", "ui_tags", multiple=True, help="A tag; more than one.")
 @click.option("--group", "groups", multiple=True, help="ID:NAME of a group; 0:main if none.")

@@ -14,7 +14,7 @@ from rich.progress import (
 )
 
 from promint.bootstrap import make_service, new_ids, utc_now
-from promint.cli.output import Target, answer, command_options, console, run, settings_of
+from promint.cli.output import ID, Target, answer, command_options, console, run, settings_of
 from promint.domain import codetext
 from promint.domain.errors import CodeNotFound
 from promint.domain.model import EventKind, Scope, Token
@@ -58,7 +58,7 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[list[str], int]]:
 
 @codes.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--program", "loyalty_id", type=int, required=True, help="Its loyalty_id.")
+@click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
 @command_options
 def codes_import(target: Target, file: IO[bytes], loyalty_id: int) -> None:
     """Import a text FILE of codes, one a line ('-' reads standard input).
@@ -115,7 +115,7 @@ def codes_import(target: Target, file: IO[bytes], loyalty_id: int) -> None:
 
 @codes.command("show")
 @click.argument("code")
-@click.option("--program", "loyalty_id", type=int, required=True, help="Its loyalty_id.")
+@click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
 @command_options
 def codes_show(target: Target, code: str, loyalty_id: int) -> None:
     """Show a code's state and what happened to it."""

@@ -16,10 +16,15 @@ from rich.table import Table
 from promint.bootstrap import make_store, new_ids, os_random, utc_now
 from promint.config import BadSetting, Settings, read_settings
 from promint.domain.errors import PromintError
+from promint.domain.model import ID_MAX
 from promint.service.administration import Administration
 from promint.store import Store, StoreError, Unusable
 
 Result = TypeVar("Result")
+ID = click.IntRange(1, ID_MAX)
+NEW_ID = click.IntRange(0, ID_MAX)
+"""An id of 0 is the next free one."""
+
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 import click
 
-from promint.cli.output import Target, answer, command_options, run, table
+from promint.cli.output import ID, NEW_ID, Target, answer, command_options, run, table
 from promint.domain.errors import BadValue, ProgramNotFound
 from promint.domain.model import CodeMatching, LoyaltyProgram
 from promint.service.administration import Administration
@@ -15,6 +15,8 @@ from promint.store import Store
 from promint.wire.moments import read_moment, write_moment
 
 NONE = "none"
+REMOVED = object()
+"""What `none` means where a setting can be removed."""
 
 
 class Moment(click.ParamType[int]):
@@ -24,8 +26,10 @@ class Moment(click.ParamType[int]):
 
     def convert(self, value: Any, param: Any, context: Any) -> Any:
         """Read it."""
-        if isinstance(value, int) or value is None or value == NONE:
+        if isinstance(value, int) or value is REMOVED:
             return value
+        if value == NONE:
+            return REMOVED
         try:
             return read_moment(value, "")
         except BadValue as error:
@@ -39,8 +43,10 @@ class Limit(click.ParamType[int]):
 
     def convert(self, value: Any, param: Any, context: Any) -> Any:
         """Read it."""
-        if isinstance(value, int) or value is None or value == NONE:
+        if isinstance(value, int) or value is REMOVED:
             return value
+        if value == NONE:
+            return REMOVED
         if not (value.isascii() and value.isdigit()):
             self.fail(f"{value!r} is not a whole number or 'none'", param, context)
         return int(value)
@@ -83,7 +89,7 @@ _OPTIONS = [
     click.option("--default-expire-date", type=Moment(), help="Expiry of codes without one."),
     click.option("--low-stock", type=Limit(), help="Say so when fewer codes are free."),
     click.option("--time-zone", type=Zone(), help="Zone of dates on pages."),
-    click.option("--field", "fields", multiple=True, help="An additional data field; several."),
+    click.option("--fields", multiple=True, help="An additional data field; more than one."),
 ]
 _FIXED_OPTIONS = [
     click.option(
@@ -111,7 +117,7 @@ def _with(options: list[Any]) -> Callable[[Any], Any]:
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in settings.items() if value not in (None, ())}
-    return {name: None if value == NONE else value for name, value in given.items()}
+    return {name: None if value is REMOVED else value for name, value in given.items()}
 
 
 def shown(program: LoyaltyProgram) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def program() -> None:
 
 @program.command("create")
 @click.option("--name", required=True, help="Its name.")
-@click.option("--id", "number", type=int, default=0, help="Its loyalty_id; the next free if none.")
+@click.option("--id", "number", type=NEW_ID, default=0, help="Its loyalty_id, or the next free.")
 @_with(_FIXED_OPTIONS + _OPTIONS)
 @command_options
 def program_create(target: Target, name: str, number: int, **settings: Any) -> None:
@@ -166,7 +172,7 @@ def program_list(target: Target) -> None:
 
 
 @program.command("show")
-@click.argument("loyalty_id", type=int)
+@click.argument("loyalty_id", type=ID)
 @command_options
 def program_show(target: Target, loyalty_id: int) -> None:
     """Show a program's settings."""
@@ -183,7 +189,7 @@ def program_show(target: Target, loyalty_id: int) -> None:
 
 
 @program.command("update")
-@click.argument("loyalty_id", type=int)
+@click.argument("loyalty_id", type=ID)
 @click.option("--name", help="Its name.")
 @_with(_OPTIONS)
 @command_options
@@ -193,7 +199,7 @@ def program_update(target: Target, loyalty_id: int, **settings: Any) -> None:
 
 
 @program.command("activate")
-@click.argument("loyalty_id", type=int)
+@click.argument("loyalty_id", type=ID)
 @command_options
 def program_activate(target: Target, loyalty_id: int) -> None:
     """Let codes be attached from a program."""
@@ -201,7 +207,7 @@ def program_activate(target: Target, loyalty_id: int) -> None:
 
 
 @program.command("deactivate")
-@click.argument("loyalty_id", type=int)
+@click.argument("loyalty_id", type=ID)
 @command_options
 def program_deactivate(target: Target, loyalty_id: int) -> None:
     """Attach no more codes from a program. Those attached already stay good."""
@@ -217,9 +223,9 @@ def _change(target: Target, loyalty_id: int, settings: dict[str, Any], done: str
 
 
 @program.command("clone")
-@click.argument("loyalty_id", type=int)
+@click.argument("loyalty_id", type=ID)
 @click.option("--name", help="Its name; the old one with (copy) if none.")
-@click.option("--id", "number", type=int, default=0, help="Its loyalty_id; the next free if none.")
+@click.option("--id", "number", type=NEW_ID, default=0, help="Its loyalty_id, or the next free.")
 @_with(_FIXED_OPTIONS + _OPTIONS)
 @command_options
 def program_clone(target: Target, loyalty_id: int, number: int, **settings: Any) -> None:

@@ -1,6 +1,7 @@
 """`promint serve`, `demo`, `migrate`, `settings`."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -30,13 +31,20 @@ from promint.domain.model import Database, LoyaltyProgram, Scope
 from promint.service.administration import Administration
 from promint.web import server
 
+PORT = click.IntRange(0, 65535)
 APPLICATION = "promint.bootstrap:app_of_environment"
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
-@click.option("--workers", default=1, show_default=True, help="Processes (PostgreSQL only).")
+@click.option("--port", default=8000, type=PORT, show_default=True, help="Port to listen on.")
+@click.option(
+    "--workers",
+    default=1,
+    type=click.IntRange(1, 256),
+    show_default=True,
+    help="Processes (PostgreSQL only).",
+)
 @command_options
 def serve(target: Target, host: str, port: int, workers: int) -> None:
     """Serve the API."""
@@ -61,7 +69,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return server.bind(host, port)
     except OSError as error:
-        if error.errno == 98:
+        if error.errno == errno.EADDRINUSE:
             fail(
                 f"Port {port} is in use on {host}. Stop what listens there, or choose another "
                 "with --port.",
@@ -99,7 +107,7 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--port", default=8000, type=PORT, show_default=True, help="Port to listen on.")
 @command_options
 def demo(target: Target, host: str, port: int) -> None:
     """Serve a throw-away database with a sample program: the quickest way to try the API."""

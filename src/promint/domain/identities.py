@@ -1,9 +1,9 @@
 """How a profile is found: the compared form of e-mail, phone and custom fields."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from promint.domain.errors import BadValue
+from promint.domain.errors import BadValue, ProfileAmbiguous
 from promint.domain.model import Identity, IdentityKind
 
 VALUE_CHARACTERS_MAX = 255
@@ -95,6 +95,22 @@ def _texts(values: Any, where: str) -> Iterable[str]:
         if not isinstance(value, str):
             raise BadValue("not a text", where)
     return [value for value in values if value.strip()]
+
+
+def profile_of(found: Sequence[Collection[str]]) -> str | None:
+    """Return the one profile that all identities lead to; None when none leads anywhere.
+
+    `found` holds for each identity the ids of the profiles that it leads to.
+
+    Raises:
+        ProfileAmbiguous: one leads to several, or they do not lead to the same.
+    """
+    ids = {profile_id for matches in found for profile_id in matches}
+    if not ids:
+        return None
+    if len(ids) > 1 or not all(found):
+        raise ProfileAmbiguous
+    return ids.pop()
 
 
 def data_of(identities: Iterable[Identity]) -> dict[str, Any]:

@@ -12,6 +12,12 @@ from typing import Any, NamedTuple
 ID_MAX = 2_147_483_647
 """The largest `loyalty_id` and `db_id`."""
 
+MOMENT_MIN = -62_135_596_800_000_000
+"""0001-01-01T00:00:00Z: no earlier moment can be written."""
+
+MOMENT_MAX = 253_402_300_799_999_999
+"""The last microsecond of 9999-12-31."""
+
 BUCKETS_MAX = 4096
 """A shard key is `loyalty_id * BUCKETS_MAX + bucket`."""
 

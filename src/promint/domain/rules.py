@@ -20,7 +20,7 @@ from promint.domain.errors import (
     ProgramInactive,
     ProgramOutOfRange,
 )
-from promint.domain.model import ExpirySource, Holder, LoyaltyProgram, PromoCode
+from promint.domain.model import MOMENT_MAX, ExpirySource, Holder, LoyaltyProgram, PromoCode
 
 SECOND = 1_000_000
 """Microseconds in a second."""
@@ -143,7 +143,7 @@ def _expiry_once_attached(
     """A lifetime starts at the first attach. Against the default date the earlier wins."""
     if program.lifetime_s is None:
         return code.expires_at, code.expiry_source
-    lifetime_end = now + program.lifetime_s * SECOND
+    lifetime_end = min(now + program.lifetime_s * SECOND, MOMENT_MAX)
     if code.expires_at is None:
         return lifetime_end, ExpirySource.LIFETIME
     if code.expiry_source == ExpirySource.DEFAULT and lifetime_end < code.expires_at:

@@ -13,7 +13,6 @@ from promint.domain.errors import (
     DatabaseNotFound,
     Duplicate,
     NotFound,
-    ProfileAmbiguous,
     ProfileNotFound,
     ProgramNotFound,
     PromintError,
@@ -322,10 +321,8 @@ class Service:
             found = await self.store.find_profiles(profile.identities)
         except (Busy, ConnectionLost) as error:
             raise StoreBusy(str(error)) from error
-        ids = {profile_id for matches in found for profile_id in matches}
-        if len(ids) > 1:
-            raise ProfileAmbiguous
-        return Holder(profile.database_id, ids.pop()) if ids else None
+        profile_id = identities.profile_of(found)
+        return Holder(profile.database_id, profile_id) if profile_id else None
 
 
 def _code_id(program: LoyaltyProgram, code: str) -> tuple[int, str]:

@@ -4,12 +4,11 @@ import json
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from promint.domain import codetext, rules
+from promint.domain import codetext, identities, rules
 from promint.domain.errors import (
     CodeNotFound,
     NoFreeCode,
     OutcomeUnknown,
-    ProfileAmbiguous,
     ProfileNotFound,
     PromintError,
 )
@@ -261,18 +260,13 @@ class _Attaching(CodeOperation):
             if not work.has_profile(self.holder):
                 raise ProfileNotFound(self.holder.profile_id)
             return self.holder
-        found = {
-            (identity.database_id, profile_id)
-            for identity in self.identities
-            for profile_id in work.profile_ids(identity)
-        }
-        if len(found) > 1:
-            raise ProfileAmbiguous
+        database_id = self.identities[0].database_id
+        found = identities.profile_of([work.profile_ids(one) for one in self.identities])
         if found:
             # It was created since the request came in. What it holds has not been read.
-            self.holder = Holder(*found.pop())
+            self.holder = Holder(database_id, found)
             raise NotSeen
-        return Holder(self.identities[0].database_id, work.new_id(self.now).hex())
+        return Holder(database_id, work.new_id(self.now).hex())
 
     def _check_seen(self, work: Workspace, program: LoyaltyProgram) -> None:
         """Settings that changed since the request came in ask for other rows."""

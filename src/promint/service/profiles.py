@@ -12,7 +12,6 @@ from promint.domain.errors import (
     IdempotencyMismatch,
     NotFound,
     OutcomeUnknown,
-    ProfileAmbiguous,
     ProfileNotFound,
     PromintError,
     Refused,
@@ -69,7 +68,7 @@ class ProfileCalls:
             profile_id = key.profile_id
             if profile_id is None:
                 found = await self._store.find_profiles(key.identities)
-                profile_id = _only({one for matches in found for one in matches})
+                profile_id = identities.profile_of(found)
             profile = profile_id and await self._store.profile(Holder(key.database_id, profile_id))
         except (Busy, ConnectionLost) as error:
             raise StoreBusy(str(error)) from error
@@ -142,10 +141,8 @@ class ProfileCalls:
     async def _find(self, transaction: Transaction, key: ProfileKey) -> Profile | None:
         profile_id = key.profile_id
         if profile_id is None:
-            found: set[str] = set()
-            for identity in key.identities:
-                found.update(await transaction.find(identity))
-            profile_id = _only(found)
+            found = [await transaction.find(identity) for identity in key.identities]
+            profile_id = identities.profile_of(found)
         if profile_id is None:
             return None
         return await transaction.profile(Holder(key.database_id, profile_id))
@@ -272,9 +269,3 @@ class ProfileCalls:
                 unknown = OutcomeUnknown if error.may_have_written else StoreBusy
                 raise unknown(str(error)) from error
         raise StoreBusy("other writers were faster each time")
-
-
-def _only(profile_ids: set[str]) -> str | None:
-    if len(profile_ids) > 1:
-        raise ProfileAmbiguous
-    return next(iter(profile_ids), None)

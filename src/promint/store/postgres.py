@@ -316,10 +316,9 @@ class PostgresStore:
             options["statement_cache_size"] = 0
         return options
 
-    async def open(self) -> None:
-        """Connect and check the schema."""
+    async def _first_connection(self, session: dict[str, str]) -> Connection:
         try:
-            connection = await self._connect(POOL_SESSION)
+            return await self._connect(session)
         except asyncpg.TargetServerAttributeNotMatched:
             raise Unusable(
                 "That PostgreSQL is a read-only replica. Name the primary in the database URL."
@@ -330,6 +329,10 @@ class PostgresStore:
             raise Unusable(
                 f"The database URL is not one that PostgreSQL takes ({error})."
             ) from None
+
+    async def open(self) -> None:
+        """Connect and check the schema."""
+        connection = await self._first_connection(POOL_SESSION)
         try:
             version = await self._version(connection)
         finally:
@@ -372,10 +375,7 @@ class PostgresStore:
 
     async def migrate(self) -> int:
         """Bring the schema up to date, one process at a time."""
-        try:
-            connection = await self._connect({"application_name": "promint-migrate"})
-        except BROKEN as error:
-            raise _unreachable(error) from None
+        connection = await self._first_connection({"application_name": "promint-migrate"})
         try:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)

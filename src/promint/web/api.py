@@ -256,13 +256,13 @@ class _Streamed:
 class _Request:
     """What is known of a request while it is read, so that a refusal has a form and an id."""
 
-    __slots__ = ("form", "headers", "query", "request_id", "url_form")
+    __slots__ = ("form", "headers", "is_form_asked", "query", "request_id")
 
     def __init__(self, scope: dict[str, Any], request_id: str) -> None:
         self.request_id = request_id
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.form = Format.JSON
-        self.url_form: Format | None = None
+        self.is_form_asked = False
         self.query: dict[str, str] = {}
 
 
@@ -318,7 +318,10 @@ class Api:
 
     def _operation(self, scope: dict[str, Any], request: _Request) -> Operation:
         """Find the call, and the form of the answer as far as it can be told by now."""
-        request.form = self._asked_form(scope, request)
+        asked = self._asked_form(scope, request)
+        request.is_form_asked = asked is not None
+        declared = _declared(request.headers.get(b"content-type", b""))
+        request.form = asked or declared or Format.JSON
         path: str = scope["path"]
         operation = self._paths.get(path)
         if operation is None:
@@ -331,8 +334,8 @@ class Api:
         return operation
 
     @staticmethod
-    def _asked_form(scope: dict[str, Any], request: _Request) -> Format:
-        """URL, then Accept, then the request's own form. A `format` in the body comes later."""
+    def _asked_form(scope: dict[str, Any], request: _Request) -> Format | None:
+        """Return what the URL asks for, else Accept. A `format` in the body comes later."""
         if scope["query_string"]:
             query = scope["query_string"].decode("utf-8", "replace")
             for name, value in parse_qsl(query, keep_blank_values=True):
@@ -341,13 +344,9 @@ class Api:
                     request.query[name] = "\0"
             word = request.query.get("format", "").lower()
             if word in ("json", "xml"):
-                request.url_form = Format(word)
-                return request.url_form
+                return Format(word)
         accept = request.headers.get(b"accept")
-        accepted = _accepted(accept) if accept else None
-        if accepted is not None:
-            return accepted
-        return _declared(request.headers.get(b"content-type", b"")) or Format.JSON
+        return _accepted(accept) if accept else None
 
     async def _body(self, request: _Request, receive: Receive, *, is_bulk: bool) -> bytes | None:
         """Return the whole body, or None when the caller went away.
@@ -383,7 +382,7 @@ class Api:
         self, path: str, operation: Operation, request: _Request, body: bytes, now: int
     ) -> Answer | _Streamed:
         form = self._body_form(request.headers.get(b"content-type", b""), body)
-        if b"accept" not in request.headers and request.url_form is None:
+        if not request.is_form_asked:
             request.form = form
         if not body.strip():
             raise Malformed("empty", "body")
@@ -444,8 +443,10 @@ class Api:
         words = {word.strip().lower() for word in named if word}
         if not words:
             return
-        if len(words) > 1 or not words <= {"json", "xml"}:
+        if not words <= {"json", "xml"}:
             raise BadValue("not json or xml", "format")
+        if len(words) > 1:
+            raise BadValue("two that differ", "format")
         request.form = Format(words.pop())
 
     @staticmethod

@@ -33,12 +33,28 @@ class Format(StrEnum):
         return f"application/{self.value}; charset=utf-8"
 
 
+_FIRST = re.compile(rb"\s*(\S)")
+_DECLARED_CHARSET = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([^"'>]*)["']""")
+_UTF8_NAMES = ("utf-8", "utf8", "us-ascii")
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def _not_utf8(body: bytes) -> Malformed | UnsupportedFormat:
+    """Say whether bytes that are not UTF-8 are another charset, or damaged."""
+    declared = _DECLARED_CHARSET.match(body[:256].lstrip())
+    if declared and declared[1].decode("latin-1").lower() not in _UTF8_NAMES:
+        return UnsupportedFormat(repr(declared[1]))
+    if body[:2] in _UTF16_BOMS:
+        return UnsupportedFormat("UTF-16")
+    return Malformed("not UTF-8", "body")
+
+
 def guess_format(body: bytes) -> Format | None:
     """Return the form that the first non-blank character tells, if it tells one."""
-    start = body[:256].removeprefix(BOM).lstrip()[:1]
-    if start == b"{":
-        return Format.JSON
-    return Format.XML if start == b"<" else None
+    start = _FIRST.match(body.removeprefix(BOM))
+    if start is None:
+        return None
+    return {b"{": Format.JSON, b"<": Format.XML}.get(start[1])
 
 
 # -- JSON ----------------------------------------------------------------------------------
@@ -55,10 +71,12 @@ def read_json(body: bytes) -> dict[str, Any]:
             32; a number over 64 bits; NaN; a lone surrogate.
     """
     body = body.removeprefix(BOM)
+    if body[:2] in _UTF16_BOMS:
+        raise _not_utf8(body)
     try:
         value = _decode_json(body)
     except UnicodeDecodeError:
-        raise Malformed("not UTF-8", "body") from None
+        raise _not_utf8(body) from None
     except RecursionError:
         raise Malformed(f"nested deeper than {DEPTH_MAX}", "body") from None
     except msgspec.DecodeError as error:
@@ -106,16 +124,13 @@ def _refuse_repeated_keys(body: bytes) -> None:
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
-            if key in seen and not _same(seen[key], value):
+            # Compared as written: Python takes true for 1 and 1 for 1.0.
+            if key in seen and repr(seen[key]) != repr(value):
                 raise Malformed("given twice with two values", key[:64])
             seen[key] = value
         return seen
 
     json.loads(body, object_pairs_hook=check)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)
 
 
 def write_json(answer: Any) -> bytes:
@@ -154,7 +169,7 @@ def read_xml(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise Malformed("not UTF-8", "body") from None
+        raise _not_utf8(body) from None
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     root = _Element(is_list=False)
@@ -176,7 +191,7 @@ def read_xml(body: bytes) -> dict[str, Any]:
         open_elements[-1].text.append(data)
 
     def declaration(version: str, encoding: str | None, standalone: int) -> None:
-        if encoding is not None and encoding.lower() not in ("utf-8", "utf8", "us-ascii"):
+        if encoding is not None and encoding.lower() not in _UTF8_NAMES:
             raise UnsupportedFormat(encoding)
 
     def doctype(*_: Any) -> None:

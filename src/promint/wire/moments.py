@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 from promint.domain.errors import BadValue
+from promint.domain.model import MOMENT_MAX, MOMENT_MIN
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -48,13 +49,10 @@ def read_moment(text: str, where: str) -> int:
         moment = (local - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
         raise BadValue("no such moment", where) from None
-    if not _MOMENT_MIN <= moment <= _MOMENT_MAX:
+    moment += 1_000_000 if leap else 0
+    if not MOMENT_MIN <= moment <= MOMENT_MAX:
         raise BadValue("no such moment", where)
-    return moment + 1_000_000 if leap else moment
-
-
-_MOMENT_MIN = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_MOMENT_MAX = (datetime(9999, 12, 31, 23, 59, 58, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+    return moment
 
 
 def write_moment(moment: int | None) -> str:

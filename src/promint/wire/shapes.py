@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 from promint.domain import codetext, identities
 from promint.domain.errors import BadValue, MissingField, PromintError, TooLarge
 from promint.domain.model import Database, Identity, Profile, ProfileKey, PromoCode
-from promint.wire.codecs import is_repeated
+from promint.wire.codecs import INTEGER_MAX, INTEGER_MIN, is_repeated
 from promint.wire.moments import read_moment, write_moment
 
 SUCCESS = "Successful operation"
 TEXT_CHARACTERS_MAX = 255
+INTEGER_DIGITS = 20
 TOKEN_CHARACTERS_MAX = 1024
 DATABASES_LIMIT = 1000
 
@@ -110,8 +111,10 @@ class Fields:
             digits = value.strip() if self._is_xml else value
             sign = "-" if self._is_xml and digits[:1] == "-" else ""
             bare = digits.removeprefix(sign)
-            if 0 < len(bare) <= 19 and bare.isascii() and bare.isdigit():
-                return int(sign + bare)
+            if bare.isascii() and bare.isdigit() and len(bare.lstrip("0")) <= INTEGER_DIGITS:
+                number = int(sign + bare)
+                if INTEGER_MIN <= number <= INTEGER_MAX:
+                    return number
         raise BadValue("not a whole number", name)
 
     def needed_whole(self, name: str) -> int:
@@ -203,7 +206,17 @@ class Fields:
         if not isinstance(value, dict):
             raise BadValue("not an object", name)
         _refuse_nul(value, name)
-        return value
+        return _with_lists(value) if self._is_xml else value
+
+
+def _with_lists(data: dict[str, Any]) -> dict[str, Any]:
+    """Return XML's profile data with the fields that are lists as lists, also of one or none."""
+    lists: dict[str, Any] = {
+        name: [] if data[name] == "" else [data[name]]
+        for name in ("phones", "subscriptions")
+        if name in data and not isinstance(data[name], list)
+    }
+    return {**data, **lists}
 
 
 def _refuse_nul(value: Any, where: str) -> None:
@@ -384,6 +397,8 @@ def batch_items(
         inner = item.get("data")
         named = {**shared, **item}
         data: dict[str, Any] = inner if isinstance(inner, dict) else item
+        if fields.is_xml:
+            data = _with_lists(data)
         if not isinstance(inner, dict):
             named = {**shared, **_named_by_data(item, shared.get("field_name"))}
         try:
