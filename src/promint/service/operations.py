@@ -376,12 +376,23 @@ class Attach(_Attaching):
 class AttachAny(_Attaching):
     """Attach one free code: of a universal program the oldest with room for this profile."""
 
-    __slots__ = ("shards",)
+    __slots__ = ("drawn",)
 
     def __init__(self, program: LoyaltyProgram, **common: Any) -> None:
         """No code is named; any shard of the program will do."""
         super().__init__(program, "", (program.first_shard, ""), **common)
-        self.shards = (program.first_shard, program.last_shard)
+        self.drawn: Shards | None = None
+
+    @property
+    def shards(self) -> Shards:
+        """Where to look: in the whole program.
+
+        Once the commit may have been cut off, only in the shard that was drawn: there the retry
+        meets the event of the first try, and cannot attach a second code beside it.
+        """
+        if self.in_doubt and self.drawn is not None:
+            return self.drawn
+        return self.program.first_shard, self.program.last_shard
 
     def read(self, reads: Reads) -> None:
         """Candidates: one for each such request, or the oldest ones with room."""
@@ -417,8 +428,7 @@ class AttachAny(_Attaching):
 
         attached = rules.attach(program, code, holder, self.now, held=work.held(program, holder))
 
-        # Should the commit be cut off, the retry has to meet the same event, so the same shard.
-        self.shards = (code.shard_key, code.shard_key)
+        self.drawn = code.shard_key, code.shard_key
         work.found_code(code)
         self._write(work, program, code, attached, holder)
         return code.code
