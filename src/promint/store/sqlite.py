@@ -63,6 +63,8 @@ BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_INTERVAL_S = 0.5
 CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
 RESTART_WAL_BYTES = 64 * 1024 * 1024
+WRITER_CACHE_KIB = 32_768
+READER_CACHE_KIB = 16_384
 
 Result = TypeVar("Result")
 
@@ -109,8 +111,8 @@ class SqliteStore:
         """Open the file, made and migrated if need be."""
         await self.migrate()
         self._lock_service()
-        self._writer = self._connect()
-        self._reader = self._connect()
+        self._writer = self._connect(cache_kib=WRITER_CACHE_KIB)
+        self._reader = self._connect(cache_kib=READER_CACHE_KIB)
         self._checkpointer = threading.Thread(
             target=self._checkpoint_forever, name="promint-checkpoint", daemon=True
         )
@@ -187,7 +189,7 @@ class SqliteStore:
         connection.execute("COMMIT")
         return migrations.latest()
 
-    def _connect(self, *, read_only: bool = False) -> apsw.Connection:
+    def _connect(self, *, read_only: bool = False, cache_kib: int = 2048) -> apsw.Connection:
         flags = (
             apsw.SQLITE_OPEN_READONLY
             if read_only
@@ -200,7 +202,7 @@ class SqliteStore:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {RESTART_WAL_BYTES}")
-        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         return connection
 
