@@ -5,7 +5,7 @@ import logging
 import click
 
 from promint import __version__
-from promint.cli import admin, codes, programs, serving
+from promint.cli import admin, bench, codes, programs, serving
 from promint.cli.output import Target
 
 
@@ -32,5 +32,6 @@ for command in (
     admin.database_group,
     programs.program,
     codes.codes,
+    bench.bench,
 ):
     main.add_command(command)

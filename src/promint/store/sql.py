@@ -59,7 +59,7 @@ DELETE_CODE = "DELETE FROM promo_code WHERE shard_key = $1 AND code_key = $2"
 
 # The index of free codes is (shard_key, expiry, code_key): what expires first goes first, and
 # what has expired is never looked at.
-_FREE = "attach_count = 0 AND activation_count = 0"
+_FREE = "attach_count = 0"
 _EXPIRY = f"coalesce(expires_at, {NEVER})"
 
 FREE_ANYWHERE = f"""
@@ -511,7 +511,7 @@ POSTGRES_READ_EVENTS = _part(
 
 # Within the first live expiry from a random code on, wrapped once. The random code is drawn by
 # its place in the order of creation, so it is one of the program's own whatever they look like.
-_FREE_OF_P = "p.attach_count = 0 AND p.activation_count = 0"
+_FREE_OF_P = "p.attach_count = 0"
 _EXPIRY_OF_P = f"coalesce(p.expires_at, {NEVER})"
 POSTGRES_READ_FREE = _part(
     f"""unnest($1::bigint[], $2::float8[], $3::bigint[], $4::bigint[])

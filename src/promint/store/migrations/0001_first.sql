@@ -36,9 +36,11 @@ CREATE TABLE promo_code (
 ) ${HOT_TABLE_END};
 
 -- Free codes, those that expire first first: a program full of expired codes is not scanned.
+-- What is not attached is not activated (the CHECK above). The index leaves activation_count out,
+-- so that PostgreSQL can activate a code without touching an index.
 CREATE INDEX promo_code_free ON promo_code
     (shard_key, coalesce(expires_at, 9223372036854775807), code_key)
-    WHERE attach_count = 0 AND activation_count = 0;
+    WHERE attach_count = 0;
 
 -- Order of creation: exports, and the oldest universal code with room.
 CREATE INDEX promo_code_seq ON promo_code (shard_key, seq);

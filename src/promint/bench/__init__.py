@@ -1,0 +1,17 @@
+"""Measures the service as its callers meet it: over HTTP, beside what the machine can give.
+
+Every figure comes with its floor from the same run, round by round in turn, for a machine's
+speed changes from minute to minute and only ratios last. The parts:
+
+===========  =============================================================================
+`numbering`  which codes and profiles there are: a number leads to each
+`preparing`  makes them in the store, in bulk, and takes them away again
+`requests`   what is sent for each job
+`load`       sends it, in a process of its own
+`processes`  starts and ends the service and its companions, and reads what they use
+`fixed`      the same server answering fixed bytes: the floor of HTTP
+`pgbench`    the same statements without a service: the floor of PostgreSQL
+`report`     what was measured, as values
+`running`    the rounds, the memory run and the size run
+===========  =============================================================================
+"""

@@ -1,0 +1,145 @@
+"""The floor of PostgreSQL: pgbench with the same statements, without any service.
+
+Sixteen clients, prepared statements, the settings of the service's own sessions. Each script
+works on a program of its own, so that it neither helps nor hinders the service.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from promint.bench import numbering
+from promint.bench.processes import BenchFailed
+from promint.store import sql
+
+CLIENTS = 16
+OPTIONS = "-c jit=off -c plan_cache_mode=force_generic_plan"
+
+_KEY = "lpad(to_hex(:number::bigint), 9, '0')"
+_NUMBER = f"""\\set place random(1, $codes)
+\\set number :place * {numbering.STEP} % {numbering.MODULUS}
+"""
+# Ids that rise with time, as the service's do: a random one would be a dearer insert.
+_EVENT_ID = (
+    "int8send((extract(epoch from clock_timestamp()) * 1000000)::bigint) "
+    "|| int4send(:client_id::integer)"
+)
+_EVENT = f"""INSERT INTO event (shard_key, event_id, kind, at, token_id, request_id, code_key,
+    version, database_id, profile_id, attach_count, activation_count, activated_at)
+SELECT shard_key, {_EVENT_ID}, $kind, $now, 1, '0123456789abcdef01234567', code_key,
+    version, database_id, profile_id, attach_count, activation_count, activated_at FROM u;
+"""
+
+_GET = f"""{_NUMBER}SELECT {sql.CODE_COLUMNS} FROM promo_code
+WHERE shard_key = $shard AND code_key = {_KEY};
+"""
+
+# Codes are used over and over: each transaction changes a row and writes an event, always.
+_ACTIVATE = f"""{_NUMBER}WITH u AS (
+    UPDATE promo_code SET activated_at = $now, activation_count = activation_count + 1,
+        version = version + 1
+    WHERE shard_key = $shard AND code_key = {_KEY} AND attach_count > 0 RETURNING *)
+{_EVENT}"""
+
+_EXPIRY = f"coalesce(expires_at, {sql.NEVER})"
+_TAKE = """u AS (
+    UPDATE promo_code p SET attached_at = $now, attach_count = 1, database_id = $database,
+        profile_id = lpad(to_hex(:profile::bigint), 24, '0'), version = version + 1
+    FROM f WHERE p.shard_key = $shard AND p.code_key = f.code_key AND p.attach_count = 0
+    RETURNING p.*),
+a AS (
+    INSERT INTO attachment (shard_key, code_key, database_id, profile_id, attached_at, personal)
+    SELECT shard_key, code_key, database_id, profile_id, $now, 1 FROM u)
+"""
+
+# Each client counts on by itself, so that every code is named once.
+_ATTACH_NAMED = f"""\\set turn :turn + 1
+\\set number ($first + :turn * {CLIENTS} + :client_id) * {numbering.STEP} % {numbering.MODULUS}
+\\set profile random(1, $profiles)
+WITH f AS (SELECT {_KEY} COLLATE "C" AS code_key), {_TAKE}{_EVENT}"""
+
+_ATTACH_ANY = f"""\\set number random(0, {numbering.MODULUS})
+\\set profile random(1, $profiles)
+WITH f AS (
+    SELECT code_key FROM promo_code
+    WHERE shard_key = $shard AND attach_count = 0 AND activation_count = 0
+        AND ({_EXPIRY}, code_key) >= ({sql.NEVER}, {_KEY})
+    ORDER BY shard_key, {_EXPIRY}, code_key LIMIT 1 FOR UPDATE SKIP LOCKED),
+{_TAKE}{_EVENT}"""
+
+SCRIPTS = {
+    "get": _GET,
+    "activate": _ACTIVATE,
+    "attach_named": _ATTACH_NAMED,
+    "attach_any": _ATTACH_ANY,
+}
+_KINDS = {"activate": 4, "attach_named": 3, "attach_any": 3}
+_DONE = re.compile(r"^number of transactions actually processed: ([0-9]+)", re.MULTILINE)
+_TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+_FAILED = re.compile(r"failed transactions: ([1-9][0-9]*)|aborted")
+
+
+def is_installed() -> bool:
+    """Say whether the machine has pgbench."""
+    return shutil.which("pgbench") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Transactions a second, and how many numbers from `first` on may have been used up."""
+
+    rate: float
+    numbers: int
+
+
+def run(url: str, script: str, seconds: float, values: Mapping[str, int]) -> Floor:
+    """Run one of `SCRIPTS`; `values` are what it works on.
+
+    Raises:
+        BenchFailed: pgbench cannot run, or some transactions failed.
+    """
+    text = Template(SCRIPTS[script]).substitute({"kind": _KINDS.get(script, 0), **values})
+    command = shutil.which("pgbench")
+    if command is None:
+        raise BenchFailed("pgbench is not installed.")
+    parts = urlsplit(url)
+    environment = {**os.environ, "PGOPTIONS": OPTIONS}
+    if parts.password is not None:
+        # An argument could be read by everyone on the machine.
+        environment["PGPASSWORD"] = unquote(parts.password)
+        login, _, place = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{login.partition(':')[0]}@{place}")
+    with tempfile.TemporaryDirectory(prefix="promint-bench-") as folder:
+        path = Path(folder) / f"{script}.sql"
+        path.write_text(text)
+        done = subprocess.run(  # noqa: S603  # found on the PATH, arguments of our own
+            [
+                command,
+                *("--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=2"),
+                f"--time={max(1, round(seconds))}",
+                f"--file={path}",
+                "--define=turn=0",
+                urlunsplit(parts),
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    found, count = _TPS.search(done.stdout), _DONE.search(done.stdout)
+    if (
+        done.returncode
+        or found is None
+        or count is None
+        or _FAILED.search(done.stdout + done.stderr)
+    ):
+        raise BenchFailed(f"pgbench failed: {(done.stderr or done.stdout).strip()[-500:]}")
+    # Some clients come further than others.
+    return Floor(float(found[1]), int(count[1]) * 3 // 2 + CLIENTS)
