@@ -170,7 +170,11 @@ class Workspace:
 
     def has_profile(self, holder: Holder) -> bool:
         """Say whether a profile exists, or will with this batch."""
-        return holder in self.found.profiles or holder in self.created_profiles.values()
+        return holder in self.found.profiles or self.creates(holder)
+
+    def creates(self, holder: Holder) -> bool:
+        """Say whether an operation of this batch creates the profile."""
+        return holder in self.created_profiles.values()
 
     def profile_ids(self, identity: Identity) -> list[str]:
         """Return the profiles that an identity leads to now."""

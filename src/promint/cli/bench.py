@@ -152,7 +152,7 @@ def _show(report: Report) -> None:
     if report.memory is not None:
         _show_memory(report.memory)
     for note in report.notes:
-        console.print(f"\n{note}", markup=False)
+        _print(f"\n{note}")
 
 
 def _number(value: float | None, digits: int = 0) -> str:
@@ -176,15 +176,15 @@ def _show_jobs(report: Report) -> None:
     console.print(shown)
     floor = "the same server answering fixed bytes" if report.store == "sqlite" else "pgbench"
     resident = report.jobs[-1].resident_mb
-    lines = [
-        "",
-        f"{report.store_version}, {report.connections} connections, medians of {report.rounds} "
-        f"rounds of {report.seconds:g} s; the floor is {floor}.",
+    _print(
+        f"\n{report.store_version}, {report.connections} connections, medians of {report.rounds} "
+        f"rounds of {report.seconds:g} s; the floor is {floor}."
+    )
+    _print(
         f"At half load the 99th percentile is to stay under {HALF_LOAD_P99_MS_MAX:g} ms: "
-        f"{_word(all(job.is_half_load_reached for job in report.jobs))}.",
-        f"The service held {_number(resident)} MB at the end.",
-    ]
-    console.print("\n".join(lines), markup=False)
+        f"{_word(all(job.is_half_load_reached for job in report.jobs))}."
+    )
+    _print(f"The service held {_number(resident)} MB at the end.")
 
 
 def _job_row(job: JobResult) -> list[str]:
@@ -205,25 +205,29 @@ def _job_row(job: JobResult) -> list[str]:
 
 
 def _show_size(size: SizeResult) -> None:
-    lines = [
-        f"{size.codes:,} codes, loaded straight into the store in {size.load_s:,.0f} s",
-        f"look-ups     {size.rate:,.0f}/s, beside {size.small_rate:,.0f}/s at "
+    _print(f"{size.codes:,} codes, loaded straight into the store in {size.load_s:,.0f} s")
+    _print(
+        f"look-ups  {size.rate:,.0f}/s, beside {size.small_rate:,.0f}/s at "
         f"{size.small_codes:,} codes: {size.ratio:.2f}, target {size.target:.2f}, "
-        f"reached: {_word(size.is_reached)}",
-        f"export       first byte {size.export_first_byte_s * 1000:,.0f} ms, whole "
+        f"reached: {_word(size.is_reached)}"
+    )
+    _print(
+        f"export    first byte {size.export_first_byte_s * 1000:,.0f} ms, whole "
         f"{size.export_total_s:,.1f} s, {size.export_codes:,} codes, "
         f"{size.export_bytes / 1e6:,.0f} MB; the service grew by "
-        f"{_number(size.export_growth_mb, 1)} MB, reached: {_word(size.is_export_reached)}",
-    ]
-    console.print("\n".join(lines), markup=False)
+        f"{_number(size.export_growth_mb, 1)} MB, reached: {_word(size.is_export_reached)}"
+    )
 
 
 def _show_memory(memory: MemoryResult) -> None:
     quarters = ", ".join(f"{value:,.1f}" for value in memory.quarters_mb) or "–"
-    lines = [
-        f"{memory.requests:,} requests in {memory.seconds:,.0f} s",
-        f"memory       {_number(memory.start_mb, 1)} MB at the start, "
-        f"{_number(memory.end_mb, 1)} MB at the end, {_number(memory.largest_mb, 1)} MB at most",
-        f"quarters     {quarters} MB, reached: {_word(memory.is_reached)}",
-    ]
-    console.print("\n".join(lines), markup=False)
+    _print(f"{memory.requests:,} requests in {memory.seconds:,.0f} s")
+    _print(
+        f"memory    {_number(memory.start_mb, 1)} MB at the start, "
+        f"{_number(memory.end_mb, 1)} MB at the end, {_number(memory.largest_mb, 1)} MB at most"
+    )
+    _print(f"quarters  {quarters} MB, reached: {_word(memory.is_reached)}")
+
+
+def _print(text: str) -> None:
+    console.print(text, markup=False)

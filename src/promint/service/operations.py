@@ -263,8 +263,11 @@ class _Attaching(CodeOperation):
         database_id = self.identities[0].database_id
         found = identities.profile_of([work.profile_ids(one) for one in self.identities])
         if found:
-            # It was created since the request came in. What it holds has not been read.
-            self.holder = Holder(database_id, found)
+            # It was created since the request came in, and what it holds has not been read. One
+            # that this very batch creates exists only once the batch is written.
+            holder = Holder(database_id, found)
+            if not work.creates(holder):
+                self.holder = holder
             raise NotSeen
         return Holder(database_id, work.new_id(self.now).hex())
 

@@ -269,6 +269,9 @@ def _write_statement(parts: tuple[str, ...]) -> str:
             conditions.append(_shifted(condition, by))
             if action:
                 doing.append(action)
+        elif part == sql.POSTGRES_WRITE_ATTACHED and sql.POSTGRES_WRITE_DETACHED in parts:
+            waiting = part.removesuffix(")") + sql.POSTGRES_AFTER_DETACHED + ")"
+            doing.append(_shifted(waiting, by))
         else:
             doing.append(_shifted(part, by))
         by += _arity(part)

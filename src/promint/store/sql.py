@@ -637,7 +637,9 @@ POSTGRES_WRITE_DETACHED = """
 gone AS (DELETE FROM attachment a
     USING unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[]) n(s, c, d, h), ok
     WHERE ok.yes AND a.shard_key = n.s AND a.code_key = n.c
-        AND a.database_id = n.d AND a.profile_id = n.h)"""
+        AND a.database_id = n.d AND a.profile_id = n.h RETURNING 1)"""
+# Detached and attached again in one batch: the new holder's row waits until the old one is gone.
+POSTGRES_AFTER_DETACHED = " AND (SELECT count(*) FROM gone) >= 0"
 POSTGRES_WRITE_ATTACHED = """
 held AS (INSERT INTO attachment
         (shard_key, code_key, database_id, profile_id, attached_at, personal)

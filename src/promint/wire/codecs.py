@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 
@@ -124,13 +125,23 @@ def _refuse_repeated_keys(body: bytes) -> None:
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
-            # Compared as written: Python takes true for 1 and 1 for 1.0.
-            if key in seen and repr(seen[key]) != repr(value):
+            if key in seen and not _same(seen[key], value):
                 raise Malformed("given twice with two values", key[:64])
             seen[key] = value
         return seen
 
     json.loads(body, object_pairs_hook=check)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: Python takes true for 1 and 1 for 1.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def write_json(answer: Any) -> bytes:
@@ -243,8 +254,8 @@ def _add(children: dict[str, Any], name: str, value: Any, *, is_list: bool) -> N
 
 _XML_SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _XML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
-_NOT_IN_NAME = re.compile(r"[^\w.-]")
-_NAME_START = re.compile(r"[^\W\d]")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]", re.ASCII)
 
 
 def _escape(text: str) -> str:
@@ -257,12 +268,12 @@ def _element(name: str, value: Any, out: list[str], *, in_order: bool) -> None:
             out.append(f"<{name}/>")
         for item in value:
             _element(name, item, out, in_order=in_order)
+    elif value in (None, "", {}):
+        out.append(f"<{name}/>")
     elif isinstance(value, dict):
         out.append(f"<{name}>")
         _elements(value, out, in_order=in_order)
         out.append(f"</{name}>")
-    elif value is None or value == "":
-        out.append(f"<{name}/>")
     elif isinstance(value, bool):
         out.append(f"<{name}>true</{name}>" if value else f"<{name}>false</{name}>")
     else:
@@ -276,10 +287,22 @@ def _elements(answer: dict[str, Any], out: list[str], *, in_order: bool) -> None
 
 def _element_name(name: str) -> str:
     """A custom field may be called what no element can be called."""
-    if name.isidentifier():
+    if _NAME.fullmatch(name) or _is_element_name(name):
         return name
     fitting = _NOT_IN_NAME.sub("_", name)
-    return fitting if _NAME_START.match(fitting) else f"_{fitting}"
+    return fitting if _NAME.fullmatch(fitting) else f"_{fitting}"
+
+
+@lru_cache(maxsize=1024)
+def _is_element_name(name: str) -> bool:
+    """Ask a parser: which letters a name may have depends on the edition that it follows."""
+    if ":" in name or not _NOT_IN_NAME.search(name) or any(c in name for c in "<>/ &\t\r\n"):
+        return False
+    try:
+        expat.ParserCreate("utf-8").Parse(f"<{name}/>", True)
+    except (expat.ExpatError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def xml_elements(answer: dict[str, Any], *, in_order: bool = False) -> str:
