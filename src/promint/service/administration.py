@@ -1,16 +1,14 @@
 """Programs, databases and tokens: made and changed by the people who run them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from promint.domain import programs
 from promint.domain.errors import (
     BadValue,
     Duplicate,
-    OutcomeUnknown,
     ProgramNotFound,
-    StoreBusy,
 )
 from promint.domain.ids import IdMaker
 from promint.domain.model import (
@@ -23,10 +21,8 @@ from promint.domain.model import (
     Token,
 )
 from promint.service.access import new_token, token_digest
-from promint.store import Busy, ConnectionLost, Lost, Store, Transaction, TryAgain
-
-TRIES_MAX = 8
-Made = TypeVar("Made")
+from promint.service.transactions import in_transaction
+from promint.store import Store, Transaction
 
 
 class Administration:
@@ -66,7 +62,7 @@ class Administration:
             await transaction.record([self._event(EventKind.PROGRAM_CREATED, made.first_shard)])
             return made
 
-        return await self._once(work)
+        return await in_transaction(self._store, work)
 
     async def update_program(self, loyalty_id: int, settings: dict[str, Any]) -> LoyaltyProgram:
         """Change the named settings and no others.
@@ -87,7 +83,7 @@ class Administration:
             await transaction.record([self._event(EventKind.PROGRAM_UPDATED, before.first_shard)])
             return replace(after, version=before.version + 1)
 
-        return await self._once(work)
+        return await in_transaction(self._store, work)
 
     async def clone_program(self, loyalty_id: int, settings: dict[str, Any]) -> LoyaltyProgram:
         """Create a program with another's settings, none of its codes, and a new id.
@@ -118,7 +114,7 @@ class Administration:
             await transaction.record([self._event(EventKind.DATABASE_CREATED, made.id % 4096)])
             return made
 
-        return await self._once(work)
+        return await in_transaction(self._store, work)
 
     async def create_token(
         self,
@@ -147,7 +143,7 @@ class Administration:
             await transaction.record([self._event(EventKind.TOKEN_CREATED, made.id % BUCKETS_MAX)])
             return made
 
-        return secret, await self._once(work)
+        return secret, await in_transaction(self._store, work)
 
     async def revoke_token(self, name: str) -> list[int]:
         """Revoke the living tokens of that name; return their ids."""
@@ -159,22 +155,8 @@ class Administration:
             )
             return revoked
 
-        return await self._once(work)
+        return await in_transaction(self._store, work)
 
     def _event(self, kind: EventKind, shard_key: int) -> Event:
         now = self._now()
         return Event(shard_key, self._ids.new(now), kind, now, self._token_id, self._request_id)
-
-    async def _once(self, work: Callable[[Transaction], Awaitable[Made]]) -> Made:
-        for _ in range(TRIES_MAX):
-            try:
-                async with self._store.transaction() as transaction:
-                    return await work(transaction)
-            except (Lost, TryAgain):
-                continue
-            except Busy as error:
-                raise StoreBusy(str(error)) from error
-            except ConnectionLost as error:
-                unknown = OutcomeUnknown if error.may_have_written else StoreBusy
-                raise unknown(str(error)) from error
-        raise StoreBusy("other writers were faster each time")

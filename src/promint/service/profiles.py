@@ -11,7 +11,6 @@ from promint.domain.errors import (
     Duplicate,
     IdempotencyMismatch,
     NotFound,
-    OutcomeUnknown,
     ProfileNotFound,
     PromintError,
     Refused,
@@ -30,9 +29,9 @@ from promint.domain.model import (
 )
 from promint.service.access import Call
 from promint.service.operations import profile_shard
-from promint.store import Busy, ConnectionLost, Lost, NewProfile, Store, Transaction, TryAgain
+from promint.service.transactions import in_transaction
+from promint.store import Answer, Busy, ConnectionLost, NewProfile, Store, Transaction
 
-TRIES_MAX = 8
 BREATH = 20
 """After so many profiles of a batch, others have their turn on the loop."""
 
@@ -243,29 +242,22 @@ class ProfileCalls:
 
         Returns what `work` returns, or the recorded answer of the key.
         """
-        keyed = call.keyed(self._idempotency_s)
-        for _ in range(TRIES_MAX):
+        idempotency, keyed = call.idempotency, call.keyed(self._idempotency_s)
+        if idempotency is None or keyed is None:
+            return await in_transaction(self._store, work)
+
+        async def remembered(transaction: Transaction) -> Answer:
+            record = await transaction.recall(keyed.id, call.now)
+            if record is not None:
+                if record.digest != keyed.digest:
+                    raise IdempotencyMismatch
+                return record.answer
             try:
-                async with self._store.transaction() as transaction:
-                    if keyed is None or call.idempotency is None:
-                        return await work(transaction)
-                    record = await transaction.recall(keyed.id, call.now)
-                    if record is not None:
-                        if record.digest != keyed.digest:
-                            raise IdempotencyMismatch
-                        return record.answer
-                    try:
-                        outcome = await work(transaction)
-                    except (NotFound, Refused) as refusal:
-                        outcome = refusal
-                    answer = call.idempotency.render(outcome)
-                    await transaction.remember(keyed, answer)
-                    return answer
-            except (Lost, TryAgain):
-                continue
-            except Busy as error:
-                raise StoreBusy(str(error)) from error
-            except ConnectionLost as error:
-                unknown = OutcomeUnknown if error.may_have_written else StoreBusy
-                raise unknown(str(error)) from error
-        raise StoreBusy("other writers were faster each time")
+                outcome = await work(transaction)
+            except (NotFound, Refused) as refusal:
+                outcome = refusal
+            answer = idempotency.render(outcome)
+            await transaction.remember(keyed, answer)
+            return answer
+
+        return await in_transaction(self._store, remembered)
