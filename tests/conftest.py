@@ -2,8 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,20 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 def url(request: pytest.FixtureRequest, stores: Stores) -> str:
     """An empty, migrated store of each kind."""
     return stores.new(request.param)
+
+
+@pytest.fixture
+def make_world() -> Iterator[Callable[..., World]]:
+    """Open as many worlds as a test needs; they are closed after it."""
+    worlds: list[World] = []
+
+    def make(url: str, **settings: Any) -> World:
+        worlds.append(World(url, **settings))
+        return worlds[-1]
+
+    yield make
+    for made in worlds:
+        made.close()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class World:
         self.runner = asyncio.Runner()
         self.now = NOON
         self.token = everything()
-        self.settings = read_settings({}, database_url=url, cache_s=1e-9, **settings)
+        self.settings = read_settings({}, **{"database_url": url, "cache_s": 1e-9, **settings})
         self.store: Store = make_store(self.settings)
         self.run(self.store.open())
         self.ids = new_ids()

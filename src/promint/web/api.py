@@ -67,9 +67,18 @@ class _Request:
     def __init__(self, scope: dict[str, Any], request_id: str) -> None:
         self.request_id = request_id
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        if len(self.headers) != len(scope["headers"]):
+            self._mark_differing(scope["headers"])
         self.form = Format.JSON
         self.is_form_asked = False
         self.query: dict[str, str] = {}
+
+    def _mark_differing(self, headers: Headers) -> None:
+        """Of two headers that differ nobody knows which is meant; what reads them refuses NUL."""
+        for name in (b"authorization", b"idempotency-key"):
+            values = {value for key, value in headers if key == name}
+            if len(values) > 1:
+                self.headers[name] = b"Bearer \0"
 
 
 class Api:
@@ -265,7 +274,8 @@ class Api:
         """
         header = request.headers.get(b"authorization", b"").decode("latin-1")
         scheme, _, bearer = header.partition(" ")
-        if scheme == "Bearer" and bearer and "token" not in fields and not request.query:
+        is_alone = "token" not in fields and not request.query
+        if scheme == "Bearer" and bearer and is_alone and bearer != "\0":
             return bearer.strip()
         found = {
             token

@@ -6,6 +6,7 @@ per request; what is counted as bytes come in is only the size of headers that a
 """
 
 import asyncio
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,19 @@ from promint.config import Settings
 
 SWEEP_INTERVAL_S = 1.0
 
-_TOO_LARGE = (
-    b"HTTP/1.1 413 Request Entity Too Large\r\ncontent-type: application/json; charset=utf-8\r\n"
-    b"x-promint-reason: too_large\r\nconnection: close\r\ncontent-length: 49\r\n\r\n"
-    b'{"error":413,"error_text":"Request is too large"}'
-)
+_TOO_LARGE = """\
+HTTP/1.1 {status}\r
+content-type: application/json; charset=utf-8\r
+x-request-id: {request_id}\r
+x-promint-reason: too_large\r
+connection: close\r
+content-length: 49\r
+\r
+{{"error":413,"error_text":"Request is too large"}}"""
+
+
+class HeadersTooLarge(Exception):
+    """A request's line and headers are over their bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class Deadlines:
     headers_s: float
     body_s: float
     header_bytes_max: int
+    always_200: bool = False
 
     def seconds_for(self, waits_for: str) -> float:
         """Return how long a connection may wait for one thing."""
@@ -66,15 +76,35 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and refuse headers that never end."""
+        self._header_bytes += len(data)
         super().data_received(data)
         if not self._reads_headers():
             self._header_bytes = 0
-            return
-        self._header_bytes += len(data)
-        if self._header_bytes > self._deadlines.header_bytes_max:
-            if not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        elif self._header_bytes > self._deadlines.header_bytes_max:
+            self._refuse_headers()
+
+    def on_headers_complete(self) -> None:
+        """Refuse headers that are too long before anything is done about them."""
+        most = self._deadlines.header_bytes_max
+        if self._header_bytes > most:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > most:
+                raise HeadersTooLarge
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser refuses; headers that are too long in their own way."""
+        if self._header_bytes > self._deadlines.header_bytes_max and self._reads_headers():
+            self._refuse_headers()
+        else:
+            super().send_400_response(msg)
+
+    def _refuse_headers(self) -> None:
+        if not self.transport.is_closing():
+            status = "200 OK" if self._deadlines.always_200 else "413 Request Entity Too Large"
+            answer = _TOO_LARGE.format(status=status, request_id=os.urandom(12).hex())
+            self.transport.write(answer.encode("ascii"))
+        self.transport.close()
 
     def _reads_headers(self) -> bool:
         scope: Any = self.scope
@@ -161,7 +191,10 @@ def run(app: str, settings: Settings, listener: socket.socket, *, workers: int =
         workers=workers,
     )
     config.deadlines = Deadlines(
-        settings.header_timeout_s, settings.body_timeout_s, settings.header_bytes_max
+        settings.header_timeout_s,
+        settings.body_timeout_s,
+        settings.header_bytes_max,
+        settings.always_200,
     )
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
