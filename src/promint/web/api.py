@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1.1/"
 THREAD_BYTES = 256 * 1024
-LINGER_S = 2.0
+LINGER_S = 5.0
 LINGER_BYTES = 8 * 1024 * 1024
+"""How much more than the largest body is read and dropped so that the caller sees the refusal."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -360,7 +361,7 @@ class Api:
             # Closing while the caller still writes would cost it our answer. So the answer
             # goes first, and a bounded part of what it still sends is read and dropped.
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await _linger(receive)
+            await _linger(receive, self._import_body_bytes_max + LINGER_BYTES)
             body = b""
         await send({"type": "http.response.body", "body": body})
 
@@ -450,12 +451,12 @@ def _export_end(form: Format, *, is_empty: bool) -> bytes:
     return f'{start}],"error":0,"error_text":"{shapes.SUCCESS}"}}'.encode()
 
 
-async def _linger(receive: Receive) -> None:
-    """Read and drop what an over-large request still sends, for a while and up to a bound."""
+async def _linger(receive: Receive, most: int) -> None:
+    """Read and drop what an over-large request still sends, for a while and up to `most` bytes."""
     dropped = 0
     try:
         async with asyncio.timeout(LINGER_S):
-            while dropped < LINGER_BYTES:
+            while dropped < most:
                 message = await receive()
                 dropped += len(message.get("body", b""))
                 if message["type"] != "http.request" or not message.get("more_body", False):
