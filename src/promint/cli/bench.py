@@ -14,9 +14,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from promint.bench.endurance import measure_memory, measure_size
+from promint.bench.jobs import JOB_NAMES
 from promint.bench.processes import BenchFailed
 from promint.bench.report import HALF_LOAD_P99_MS_MAX, JobResult, MemoryResult, Report, SizeResult
-from promint.bench.running import JOB_NAMES, Bench
+from promint.bench.rounds import measure_jobs
+from promint.bench.run import Run
 from promint.cli.output import Target, answer, command_options, console, fail
 
 LASTING_TEMPORARY = Path("/var/tmp")  # noqa: S108  # a folder of our own is made in it
@@ -99,14 +102,14 @@ def bench(
     """
     signal.signal(signal.SIGTERM, _stop)
     with _store(target.database) as url, _noting(target) as note:
-        run = Bench(url, connections=connections, seconds=seconds, rounds=rounds, note=note)
+        run = Run(url, connections=connections, seconds=seconds, rounds=rounds, note=note)
         try:
             if codes is not None:
-                run.measure_size(codes)
+                measure_size(run, codes)
             if memory:
-                run.measure_memory(requests)
+                measure_memory(run, requests)
             if codes is None and not memory:
-                run.measure_jobs(only)
+                measure_jobs(run, only)
         except BenchFailed as error:
             fail(str(error))
     report = run.report

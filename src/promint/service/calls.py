@@ -94,6 +94,11 @@ class Service:
 
     # -- who and where ---------------------------------------------------------------------
 
+    def known_token(self, token: str) -> Token | None:
+        """Return the living token behind a secret if it is at hand, without asking the store."""
+        known = self._tokens.at_hand(token_digest(token))
+        return known if known is not None and known.revoked_at is None else None
+
     async def authenticate(self, token: str) -> Token:
         """Return the token behind a secret.
 

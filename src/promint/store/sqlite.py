@@ -9,8 +9,9 @@ the disk leaves the loop: COMMIT, and BEGIN when another process holds the file
 import asyncio
 import contextlib
 import fcntl
+import itertools
+import logging
 import os
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -60,11 +61,16 @@ from promint.store.ordering import in_creation_order
 
 APPLICATION_ID = 0x50524D54  # "PRMT"
 BUSY_TIMEOUT_MS = 5_000
-CHECKPOINT_INTERVAL_S = 0.5
-CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
-RESTART_WAL_BYTES = 64 * 1024 * 1024
+CHECKPOINT_INTERVAL_S = 0.1
+CHECKPOINT_TICKS = 20
+CHECKPOINT_PAGES = 4_000
+CHECKPOINT_TAIL_PAGES = 500
+CHECKPOINT_PASSES = 5
+LOG_BYTES_KEPT = 64 * 1024 * 1024
 WRITER_CACHE_KIB = 32_768
-READER_CACHE_KIB = 16_384
+READER_CACHE_KIB = 32_768
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -101,8 +107,10 @@ class SqliteStore:
         self._writing = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "promint-sqlite")
         self._exports = ThreadPoolExecutor(4, "promint-export")
-        self._stop = threading.Event()
-        self._checkpointer: threading.Thread | None = None
+        self._checkpoints = ThreadPoolExecutor(1, "promint-checkpoint")
+        self._checkpointing: asyncio.Task[None] | None = None
+        self._log_pages = 0
+        self._is_reading = False
         self._locks: int | None = None
 
     # -- life ------------------------------------------------------------------------------
@@ -113,21 +121,22 @@ class SqliteStore:
         self._lock_service()
         self._writer = self._connect(cache_kib=WRITER_CACHE_KIB)
         self._reader = self._connect(cache_kib=READER_CACHE_KIB)
-        self._checkpointer = threading.Thread(
-            target=self._checkpoint_forever, name="promint-checkpoint", daemon=True
-        )
-        self._checkpointer.start()
+        self._checkpointer = self._connect()
+        self._writer.set_wal_hook(self._count_log)
+        self._checkpointing = asyncio.create_task(self._checkpoint_forever())
 
     async def close(self) -> None:
         """Close the connections; the one that may checkpoint does so a last time."""
-        self._stop.set()
-        if self._checkpointer is not None:
-            await asyncio.to_thread(self._checkpointer.join)
-        self._thread.shutdown()
-        self._exports.shutdown()
-        if hasattr(self, "_writer"):
-            self._writer.close()
-            self._reader.close()
+        if self._checkpointing is not None:
+            self._checkpointing.cancel()
+            await asyncio.gather(self._checkpointing, return_exceptions=True)
+            if self._try_lock(self._CHECKPOINT):
+                with contextlib.suppress(apsw.Error):
+                    self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            for connection in (self._checkpointer, self._writer, self._reader):
+                connection.close()
+        for executor in (self._thread, self._checkpoints, self._exports):
+            executor.shutdown()
         if self._locks is not None:
             os.close(self._locks)
 
@@ -201,7 +210,7 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute(f"PRAGMA journal_size_limit = {RESTART_WAL_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}")
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         return connection
@@ -226,45 +235,73 @@ class SqliteStore:
             return False
         return True
 
-    def _checkpoint_forever(self) -> None:
-        connection = self._connect()
+    async def _checkpoint_forever(self) -> None:
+        """Move the log into the database, from time to time, if no other process does."""
         mine = False
-        with contextlib.closing(connection):
-            while not self._stop.wait(CHECKPOINT_INTERVAL_S):
-                mine = mine or self._try_lock(self._CHECKPOINT)
-                if mine:
-                    self._checkpoint(connection)
+        for tick in itertools.count(1):
+            await asyncio.sleep(CHECKPOINT_INTERVAL_S)
             mine = mine or self._try_lock(self._CHECKPOINT)
-            if mine:
-                with contextlib.suppress(apsw.Error):
-                    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            # What another process wrote is not counted here, so look now and then all the same.
+            if mine and (self._log_pages >= CHECKPOINT_PAGES or tick % CHECKPOINT_TICKS == 0):
+                try:
+                    await self._checkpoint()
+                except apsw.Error as error:
+                    log.warning("the write-ahead log could not be moved: %s", error)
 
-    def _checkpoint(self, connection: apsw.Connection) -> None:
-        """Move the log into the database without holding the writer up.
+    async def _checkpoint(self) -> None:
+        """Move what can be moved while others write, then the rest while they wait.
 
-        A passive pass copies what it can. Under steady load it never reaches the end, the log
-        would grow without bound; so a long one is restarted, which holds the writer only for
-        the few pages that came in since.
+        A pass that runs beside writers never reaches the end of the log, which then grows
+        without bound. So the last pass, over the few pages that came in during the one before,
+        holds the writers for some milliseconds; after it the log starts anew in its own place.
         """
-        with contextlib.suppress(apsw.Error, OSError):
-            size = Path(f"{self.path}-wal").stat().st_size
-            if size > CHECKPOINT_WAL_BYTES:
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            if size > RESTART_WAL_BYTES:
-                connection.set_busy_timeout(100)
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        for _ in range(CHECKPOINT_PASSES):
+            moved = await self._off_loop(self._checkpoints, self._move_log)
+            if self._log_pages - moved < CHECKPOINT_TAIL_PAGES:
+                break
+        if self._log_pages >= CHECKPOINT_PAGES:
+            async with self._writing:
+                await self._off_loop(self._checkpoints, self._move_log)
+
+    def _move_log(self) -> int:
+        """Return how many pages of the log have been moved by now."""
+        _, moved = self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return moved
+
+    def _count_log(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     # -- reads -----------------------------------------------------------------------------
+
+    def _begin_reading(self) -> None:
+        """Let the look-ups of one turn of the loop share a read transaction.
+
+        Each would otherwise lock and unlock the file, two system calls. The transaction ends
+        before the loop can hand out the answer of any later commit, so nobody reads what is
+        older than an answer that was given.
+        """
+        if not self._is_reading:
+            self._reader.execute("BEGIN")
+            self._is_reading = True
+            asyncio.get_running_loop().call_soon(self._end_reading)
+
+    def _end_reading(self) -> None:
+        self._is_reading = False
+        with contextlib.suppress(apsw.Error):
+            self._reader.execute("COMMIT")
 
     def _row(self, statement: str, *parameters: Any) -> Any:
         # Not `with _translating()`: a context manager costs half of the look-up.
         try:
+            self._begin_reading()
             return self._reader.execute(statement, parameters).fetchone()
         except apsw.Error as error:
             raise _translated(error) from error
 
     def _rows(self, statement: str, *parameters: Any) -> list[Any]:
         with _translating():
+            self._begin_reading()
             return self._reader.execute(statement, parameters).fetchall()
 
     async def ping(self) -> None:
@@ -355,9 +392,9 @@ class SqliteStore:
                 except apsw.BusyError:
                     # Another process, a command, is writing: wait for it off the loop.
                     writer.set_busy_timeout(BUSY_TIMEOUT_MS)
-                    await self._off_loop(writer.execute, "BEGIN IMMEDIATE")
+                    await self._off_loop(self._thread, writer.execute, "BEGIN IMMEDIATE")
                 yield writer
-                await self._off_loop(writer.execute, "COMMIT")
+                await self._off_loop(self._thread, writer.execute, "COMMIT")
             except apsw.Error as error:
                 raise _translated(error) from error
             finally:
@@ -365,12 +402,14 @@ class SqliteStore:
                     with contextlib.suppress(apsw.Error):
                         writer.execute("ROLLBACK")
 
-    async def _off_loop(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Run something that waits for the disk in the writer's thread, to its end.
+    async def _off_loop(
+        self, thread: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        """Run something that waits for the disk in a thread, to its end.
 
         A caller that is cancelled still waits: nobody else may touch the connection before.
         """
-        work_done = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        work_done = asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
         try:
             return await asyncio.shield(work_done)
         except asyncio.CancelledError:
@@ -521,7 +560,7 @@ class SqliteStore:
 
         async with self._writing:
             with _translating():
-                return await self._off_loop(transaction)
+                return await self._off_loop(self._thread, transaction)
 
     def _import(self, writer: apsw.Connection, job: CodeImport) -> CodeImported:
         program = sql.program_value(next(writer.execute(sql.PROGRAM, (job.program.id,))))

@@ -134,11 +134,14 @@ class Api:
 
     def _operation(self, scope: dict[str, Any], request: _Request) -> Operation:
         """Find the call, and the form of the answer as far as it can be told by now."""
-        asked = self._asked_form(scope, request)
-        request.is_form_asked = asked is not None
-        declared = _declared(request.headers.get(b"content-type", b""))
-        request.form = asked or declared or Format.JSON
         path: str = scope["path"]
+        if scope["query_string"] or b"accept" in request.headers:
+            asked = self._asked_form(scope, request)
+            request.is_form_asked = asked is not None
+            request.form = asked or Format.JSON
+        if not request.is_form_asked:
+            declared = _declared(request.headers.get(b"content-type", b""))
+            request.form = declared or Format.JSON
         operation = self._paths.get(path)
         if operation is None:
             plain = "/" + "/".join(part for part in path.split("/") if part)
@@ -209,7 +212,8 @@ class Api:
         fields = shapes.Fields(values, is_xml=form is Format.XML, items_max=self._import_codes_max)
         self._read_format(fields, request)
 
-        token = await self._service.authenticate(self._token(fields, request))
+        secret = self._token(fields, request)
+        token = self._service.known_token(secret) or await self._service.authenticate(secret)
         call = Call(token, request.request_id, now)
         call.check_scope(operation.scope)
         if operation.writes and b"idempotency-key" in request.headers:
