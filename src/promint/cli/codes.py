@@ -1,6 +1,6 @@
 """`promint codes`: files of codes in, one code looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import click
@@ -14,10 +14,19 @@ from rich.progress import (
 )
 
 from promint.bootstrap import make_service, new_ids, utc_now
-from promint.cli.output import ID, Target, answer, command_options, console, run, settings_of
+from promint.cli.output import (
+    ID,
+    Target,
+    answer,
+    command_options,
+    console,
+    listing,
+    run,
+    settings_of,
+)
 from promint.domain import codetext
 from promint.domain.errors import CodeNotFound
-from promint.domain.model import EventKind, Scope, Token
+from promint.domain.model import EventKind, PromoCode, Scope, Token
 from promint.service import Call, Service
 from promint.service.administration import Administration
 from promint.service.calls import ImportOutcome
@@ -26,6 +35,7 @@ from promint.wire import shapes
 from promint.wire.moments import write_moment
 
 CHUNK = 50_000
+BOM = b"\xef\xbb\xbf"
 REJECTS_SHOWN = 10
 COMMAND = Token(0, "command", frozenset(Scope))
 """The operator at the keyboard: every right, and no token of the store."""
@@ -41,15 +51,22 @@ def codes() -> None:
     """Bring codes in and look at them."""
 
 
-def _chunks(file: IO[bytes]) -> Iterator[tuple[list[str], int]]:
-    """Yield codes, one a line, and how many bytes they took; blank lines are passed over."""
+def _chunks(file: IO[bytes], unreadable: Callable[[int], None]) -> Iterator[tuple[list[str], int]]:
+    """Yield codes, one a line, and how many bytes they took; blank lines are passed over.
+
+    `unreadable` is told the number of each line that is not UTF-8.
+    """
     lines: list[str] = []
     size = 0
-    for line in file:
+    for number, line in enumerate(file, 1):
         size += len(line)
-        text = line.decode("utf-8", "replace").lstrip("\ufeff").rstrip("\r\n")
+        try:
+            text = (line.removeprefix(BOM) if number == 1 else line).decode()
+        except UnicodeDecodeError:
+            unreadable(number)
+            continue
         if text.strip():
-            lines.append(text)
+            lines.append(text.rstrip("\r\n"))
         if len(lines) == CHUNK:
             yield lines, size
             lines, size = [], 0
@@ -83,21 +100,27 @@ def codes_import(target: Target, file: IO[bytes], loyalty_id: int) -> None:
         disable=target.as_json,
     )
 
+    def reject(what: str) -> None:
+        counts["unusable"] += 1
+        if len(rejects) < REJECTS_SHOWN:
+            rejects.append(what)
+
+    def unreadable(number: int) -> None:
+        reject(f"line {number}: not UTF-8")
+
     def note(outcome: ImportOutcome) -> None:
         counts["inserted"] += outcome.inserted
         counts["duplicated"] += outcome.duplicated
         counts["discarded_by_limit"] += outcome.discarded_by_limit
         for item in outcome.items:
             if item.error is not None and item.error.number == 400:
-                counts["unusable"] += 1
-                if len(rejects) < REJECTS_SHOWN:
-                    rejects.append(f"{item.code!r}: {item.error.message}")
+                reject(f"{item.code!r}: {item.error.message}")
 
     async def work(store: Store, administration: Administration) -> None:
         service, _ = make_service(store, settings_of(target), new_ids())
         with progress:
             task = progress.add_task("Importing", total=size, codes=0)
-            for chunk, read_bytes in _chunks(file):
+            for chunk, read_bytes in _chunks(file, unreadable):
                 if chunk:
                     outcome = await service.import_codes(
                         operator_call(), loyalty_id, chunk, source=file.name
@@ -125,10 +148,10 @@ def codes_show(target: Target, code: str, loyalty_id: int) -> None:
         return await _show(service, loyalty_id, code)
 
     values = run(target, work)
-    lines = [f"{name:<14} {value}" for name, value in values.items() if name != "history"]
-    lines += ["", "history"]
+    state = {name: value for name, value in values.items() if name != "history"}
+    lines = [listing(state), "", "history"]
     lines += [
-        f"  {event['at']}  {event['what']:<10} {event['who']}  {event['holder']}"
+        f"  {event['at']}  {event['what']:<10} {event['who']}  {event['about']}".rstrip()
         for event in values["history"]
     ]
     answer(target, values, "\n".join(lines))
@@ -143,14 +166,28 @@ async def _show(service: Service, loyalty_id: int, code: str) -> dict[str, Any]:
     values = shapes.code_answer(found, call.now)
     values["attach_count"] = found.attach_count
     values["activation_count"] = found.activation_count
-    values["history"] = [
+    values["history"] = [] if found.batch_id is None else [_imported(found)]
+    values["history"] += [
         {
             "at": write_moment(event.at),
             "what": EventKind(event.kind).name.lower(),
             "who": f"token {event.token_id}" if event.token_id else "command",
             "request_id": event.request_id,
-            "holder": f"{event.database_id}:{event.profile_id}" if event.profile_id else "",
+            "about": f"profile {event.profile_id} of database {event.database_id}"
+            if event.profile_id
+            else "",
         }
         for event in await service.history(program, code)
     ]
     return values
+
+
+def _imported(code: PromoCode) -> dict[str, str]:
+    """An import is one event of its program; what is known of it here is the code's batch."""
+    return {
+        "at": write_moment(code.created_at),
+        "what": "imported",
+        "who": f"batch {code.batch_id}",
+        "request_id": "",
+        "about": "",
+    }

@@ -11,7 +11,6 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from promint.bootstrap import make_store, new_ids, os_random, utc_now
 from promint.config import BadSetting, Settings, read_settings
@@ -47,13 +46,25 @@ def fail(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
 
 def command_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--database` and `--json`, after the command as well as before it."""
+    store = click.option(
+        "--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://…"
+    )
+    return store(storeless_options(function))
 
-    @click.option("--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://…")
+
+def storeless_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that names no store `--json`."""
+
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     @click.pass_context
     @wraps(function)
     def wrapped(
-        context: click.Context, /, *args: Any, database: str | None, as_json: bool, **options: Any
+        context: click.Context,
+        /,
+        *args: Any,
+        as_json: bool,
+        database: str | None = None,
+        **options: Any,
     ) -> None:
         before = context.find_object(Target) or Target()
         target = Target(database or before.database, as_json or before.as_json)
@@ -113,16 +124,34 @@ def answer(target: Target, value: dict[str, Any], sentence: str) -> None:
 
 
 def table(target: Target, name: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows as one JSON object or as a table."""
+    """Print rows as one JSON object, or as a table that is never cut."""
     if target.as_json:
         click.echo(json.dumps({name: rows}, ensure_ascii=False))
         return
     if not rows:
         console.print(f"No {name} yet.", markup=False)
         return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in rows[0]:
-        shown.add_column(column)
-    for row in rows:
-        shown.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(shown)
+    lines = [[text_of(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(rows[0], *lines, strict=True)]
+    for line in ([*rows[0]], *lines):
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def text_of(value: Any) -> str:
+    """Return a value as people read it, spelled as the API spells it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(map(text_of, value))
+    return str(value)
+
+
+def listing(values: dict[str, Any]) -> str:
+    """Return names and values, one a line."""
+    width = max(map(len, values))
+    return "\n".join(
+        f"{name:<{width}}  {text_of(value)}".rstrip() for name, value in values.items()
+    )

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 import click
 
-from promint.cli.output import ID, NEW_ID, Target, answer, command_options, run, table
+from promint.cli.output import ID, NEW_ID, Target, answer, command_options, listing, run, table
 from promint.domain.errors import BadValue, ProgramNotFound
 from promint.domain.model import CodeMatching, LoyaltyProgram
 from promint.service.administration import Administration
@@ -184,8 +184,7 @@ def program_show(target: Target, loyalty_id: int) -> None:
         return found
 
     values = shown(run(target, work))
-    lines = (f"{name:<20} {'' if value is None else value}" for name, value in values.items())
-    answer(target, values, "\n".join(lines))
+    answer(target, values, listing(values))
 
 
 @program.command("update")

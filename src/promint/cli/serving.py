@@ -24,6 +24,7 @@ from promint.cli.output import (
     fail,
     open_store,
     settings_of,
+    storeless_options,
     table,
 )
 from promint.config import PREFIX, Settings, settings_fields
@@ -108,7 +109,7 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, type=PORT, show_default=True, help="Port to listen on.")
-@command_options
+@storeless_options
 def demo(target: Target, host: str, port: int) -> None:
     """Serve a throw-away database with a sample program: the quickest way to try the API."""
     if target.database:
@@ -185,7 +186,7 @@ def migrate(target: Target) -> None:
 
 
 @click.command()
-@command_options
+@storeless_options
 def settings(target: Target) -> None:
     """List every setting with its default, unit and meaning."""
     rows = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promint.domain.errors import PromintError
-from promint.domain.model import Scope
+from promint.domain.model import ProfileKey, Scope
 from promint.service import Call, Service
 from promint.service.calls import ImportOutcome
 from promint.wire import shapes
@@ -97,14 +97,19 @@ async def _databases_get(service: Service, call: Call, fields: shapes.Fields) ->
     return await service.database(call, fields.needed_whole("id"))
 
 
+def _profile_and_data(fields: shapes.Fields) -> tuple[ProfileKey, dict[str, Any]]:
+    database_id = fields.needed_whole("db_id")
+    return shapes.profile_key(fields, database_id), shapes.profile_data(fields, database_id)
+
+
 async def _profiles_import(service: Service, call: Call, fields: shapes.Fields) -> Any:
-    key = shapes.profile_key(fields, fields.needed_whole("db_id"))
-    return await service.profiles.save(call, key, fields.mapping("data"), creates=True)
+    key, data = _profile_and_data(fields)
+    return await service.profiles.save(call, key, data, creates=True)
 
 
 async def _profiles_update(service: Service, call: Call, fields: shapes.Fields) -> Any:
-    key = shapes.profile_key(fields, fields.needed_whole("db_id"))
-    return await service.profiles.save(call, key, fields.mapping("data"), creates=False)
+    key, data = _profile_and_data(fields)
+    return await service.profiles.save(call, key, data, creates=False)
 
 
 async def _profiles_import_batch(service: Service, call: Call, fields: shapes.Fields) -> Any:

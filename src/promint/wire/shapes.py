@@ -209,6 +209,17 @@ class Fields:
         return _with_lists(value) if self._is_xml else value
 
 
+def profile_data(fields: Fields, database_id: int) -> dict[str, Any]:
+    """Return the data of `profiles/import` and `update`.
+
+    Raises:
+        MissingField, BadValue: it is absent or no object, or an e-mail or phone in it is wrong.
+    """
+    data = fields.mapping("data")
+    identities.identities_of(database_id, data)
+    return data
+
+
 def _with_lists(data: dict[str, Any]) -> dict[str, Any]:
     """Return XML's profile data with the fields that are lists as lists, also of one or none."""
     lists: dict[str, Any] = {
@@ -403,6 +414,7 @@ def batch_items(
             named = {**shared, **_named_by_data(item, shared.get("field_name"))}
         try:
             _refuse_nul(data, f"data[{number}]")
+            identities.identities_of(database_id, data)
             key: ProfileKey | PromintError = profile_key(
                 Fields(named, is_xml=fields.is_xml), database_id
             )
