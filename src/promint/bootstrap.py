@@ -1,6 +1,7 @@
 """The only place that chooses a store, a clock and chance, and puts everything together."""
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -152,4 +153,10 @@ def app_of_environment() -> App:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     # An import works in a thread; the loop shall not wait 5 ms for each of its turns.
     sys.setswitchinterval(0.001)
-    return make_app(read_settings())
+    app = make_app(read_settings())
+    # What is loaded by now stays; searching it for garbage every few hundred requests would
+    # hold everybody up for milliseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    return app

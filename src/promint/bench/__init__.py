@@ -6,12 +6,15 @@ speed changes from minute to minute and only ratios last. The parts:
 ===========  =============================================================================
 `numbering`  which codes and profiles there are: a number leads to each
 `preparing`  makes them in the store, in bulk, and takes them away again
-`requests`   what is sent for each job
+`requests`   requests as bytes, with places for what changes
+`jobs`       what is sent for each job, its floor and its target
 `load`       sends it, in a process of its own
 `processes`  starts and ends the service and its companions, and reads what they use
 `fixed`      the same server answering fixed bytes: the floor of HTTP
 `pgbench`    the same statements without a service: the floor of PostgreSQL
+`run`        what every measurement of a run shares
+`rounds`     the jobs beside their floors
+`endurance`  a large program, a million requests
 `report`     what was measured, as values
-`running`    the rounds, the memory run and the size run
 ===========  =============================================================================
 """

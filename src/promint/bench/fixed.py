@@ -1,7 +1,7 @@
-"""The floor of HTTP: our server and protocol answering fixed bytes, `python -m promint.bench.fixed`.
+"""The floor of HTTP: our server and protocol answering fixed bytes.
 
-It reads a request's body whole and answers success, without looking at either. Nothing that
-runs on this server can be faster.
+`python -m promint.bench.fixed` reads each body whole and answers success, without a look at it.
+Nothing that runs on this server can be faster.
 """
 
 import json

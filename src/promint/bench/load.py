@@ -198,6 +198,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _filled(order: Order) -> Iterator[bytes]:
+    numbers: Iterator[int]
     if order.drawn:
         most = _Load._most(order)
         chances = array("Q", os.urandom(8 * most))
@@ -288,14 +289,13 @@ def _export(port: int, text: str) -> Export:
     tail = b""
     while data:
         size += len(data)
-        codes += (tail + data).count(mark)
-        tail = data[-len(mark) + 1 :]
-        end = data
+        data = tail + data
+        codes += data.count(mark) - tail.count(mark)
+        tail = data[-len(SUCCESS) - 100 :]
         data = response.read1(READ_BYTES)
-        data and tail
     total_s = clock() - started
     connection.close()
-    assert SUCCESS in end[-100:], "the export did not end with success"
+    assert SUCCESS in tail, "the export did not end with success"
     return Export(first_byte_s, total_s, size, codes)
 
 

@@ -21,53 +21,53 @@ from promint.service.administration import Administration
 from promint.store import sql
 
 PROFILES = 10_000
-CHUNK = 250_000
+CHUNK = 2_000_000
 NAME = "promint bench"
 
-_KEYS = {
-    "sqlite": "printf('%09x', i * $step % $modulus)",
-    "postgres": "lpad(to_hex(i * $step % $modulus), 9, '0')",
-}
-_PROFILE_IDS = {
-    "sqlite": "printf('%024x', i % $profiles + 1)",
-    "postgres": "lpad(to_hex(i % $profiles + 1), 24, '0')",
-}
-_NUMBERS = {
-    "sqlite": """(WITH RECURSIVE n(i) AS (VALUES($first) UNION ALL SELECT i + 1 FROM n
-        WHERE i < $last) SELECT i FROM n) n""",
-    "postgres": "generate_series($first::bigint, $last::bigint) n(i)",
+_PARTS = {
+    "sqlite": {
+        "key": "printf('%09x', i * $step % $modulus)",
+        "holder": "printf('%024x', i % $profiles + 1)",
+        "numbers": """(WITH RECURSIVE n(i) AS (VALUES($first) UNION ALL SELECT i + 1 FROM n
+            WHERE i < $last) SELECT i FROM n) n""",
+    },
+    "postgres": {
+        "key": "lpad(to_hex(i * $step % $modulus), 9, '0')",
+        "holder": "lpad(to_hex(i % $profiles + 1), 24, '0')",
+        "numbers": "generate_series($first::bigint, $last::bigint) n(i)",
+    },
 }
 
-_FREE_CODES = f"""
-INSERT INTO promo_code ({sql.CODE_COLUMNS})
+_FREE_CODES = """
+INSERT INTO promo_code ($code_columns)
 SELECT $shard, k, upper(k), i, $now, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, NULL, 1
-FROM (SELECT i, $$key AS k FROM $$numbers) c ORDER BY k"""
+FROM (SELECT i, $key AS k FROM $numbers) c ORDER BY k"""
 
-_HELD_CODES = f"""
-INSERT INTO promo_code ({sql.CODE_COLUMNS})
+_HELD_CODES = """
+INSERT INTO promo_code ($code_columns)
 SELECT $shard, k, upper(k), i, $now, NULL, 0, $now, NULL, 1, 0, $database, h, NULL, 2
-FROM (SELECT i, $$key AS k, $$profile_id AS h FROM $$numbers) c ORDER BY k"""
+FROM (SELECT i, $key AS k, $holder AS h FROM $numbers) c ORDER BY k"""
 
 _ATTACHMENTS = """
 INSERT INTO attachment (shard_key, code_key, database_id, profile_id, attached_at, personal)
 SELECT $shard, k, $database, h, $now, 1
-FROM (SELECT $$key AS k, $$profile_id AS h FROM $$numbers) c ORDER BY k"""
+FROM (SELECT $key AS k, $holder AS h FROM $numbers) c ORDER BY k"""
 
-_PROFILES = f"""
-INSERT INTO profile ({sql.PROFILE_COLUMNS})
-SELECT $database, h, '{{}}', $now, $now, 1 FROM (SELECT $$profile_id AS h FROM $$numbers) c"""
+_PROFILES = """
+INSERT INTO profile ($profile_columns)
+SELECT $database, h, '{}', $now, $now, 1 FROM (SELECT $holder AS h FROM $numbers) c"""
 
 _COUNT_CODES = """
 UPDATE tally SET count = count + $count, next_seq = next_seq + $count
 WHERE shard_key = $shard AND kind = 'codes' AND subject = ''"""
 
-_AWAY = [
-    *(f"DELETE FROM {table} WHERE shard_key IN ($shards)" for table in sql.CODE_TABLES),
+_CODES_AWAY = "DELETE FROM $table WHERE shard_key IN ($shards)"
+_AWAY = (
     "DELETE FROM idempotency WHERE token_id = $token_id",
     "DELETE FROM profile WHERE database_id = $database",
     "DELETE FROM profile_database WHERE id = $database",
     "DELETE FROM loyalty_program WHERE id IN ($programs)",
-]
+)
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ def _execute(url: str, statements: Sequence[str], note: Callable[[], None]) -> N
         connection = apsw.Connection(sqlite_path(url))
         try:
             connection.set_busy_timeout(5_000)
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -262144")
             for statement in statements:
                 connection.execute(statement)
@@ -116,18 +116,20 @@ def _execute(url: str, statements: Sequence[str], note: Callable[[], None]) -> N
 
 
 def _filled(url: str, statement: str, **values: int | str) -> str:
-    """Put a statement together; every value is a number of ours, or a list of them."""
-    kind = "sqlite" if is_sqlite(url) else "postgres"
-    parts = {"key": _KEYS[kind], "profile_id": _PROFILE_IDS[kind], "numbers": _NUMBERS[kind]}
-    whole = Template(statement.replace("$$", "$")).safe_substitute(parts)
+    """Put a statement together; every value is a number of ours, or a list of such."""
+    parts = {
+        **_PARTS["sqlite" if is_sqlite(url) else "postgres"],
+        "code_columns": sql.CODE_COLUMNS,
+        "profile_columns": sql.PROFILE_COLUMNS,
+    }
     known = {"step": numbering.STEP, "modulus": numbering.MODULUS, "profiles": PROFILES}
+    whole = Template(statement).safe_substitute(parts)
     return Template(whole).substitute({**known, **values})
 
 
-def prepare(url: str, note: Callable[[str], None]) -> Prepared:
+def prepare(url: str) -> Prepared:
     """Make a database with its profiles, and a token; codes come with `add_program`."""
     prepared = Prepared(url)
-    note("profiles")
 
     async def work() -> None:
         store = make_store(read_settings(database_url=url))
@@ -180,15 +182,15 @@ def add_program(
             "first": first,
             "last": min(first + CHUNK - 1, count),
         }
-        for statement in (_HELD_CODES, _ATTACHMENTS) if held else (_FREE_CODES,):
-            statements.append(_filled(url, statement, **values))
+        kinds = (_HELD_CODES, _ATTACHMENTS) if held else (_FREE_CODES,)
+        statements += [_filled(url, statement, **values) for statement in kinds]
     statements.append(_filled(url, _COUNT_CODES, shard=prepared.shard(name), count=count))
     done = 0
 
     def progress() -> None:
         nonlocal done
         done += 1
-        note(f"{name}: {count:,} codes, {done * 100 // len(statements)} %")
+        note(f"preparing {count:,} codes to {name}: {done * 100 // len(statements)} %")
 
     _execute(url, statements, progress)
     prepared.codes[name] = count
@@ -208,12 +210,15 @@ def remove(prepared: Prepared) -> None:
     shards = ", ".join(str(prepared.shard(name)) for name in prepared.programs) or "0"
     programs = ", ".join(str(number) for number in prepared.programs.values()) or "0"
     values: dict[str, int | str] = {
-        "shards": shards,
         "programs": programs,
         "token_id": prepared.token_id,
         "database": prepared.database_id,
     }
-    _execute(prepared.url, [_filled(prepared.url, text, **values) for text in _AWAY], lambda: None)
+    statements = [
+        *(_filled(prepared.url, _CODES_AWAY, table=t, shards=shards) for t in sql.CODE_TABLES),
+        *(_filled(prepared.url, text, **values) for text in _AWAY),
+    ]
+    _execute(prepared.url, statements, lambda: None)
 
     async def revoke() -> None:
         store = make_store(read_settings(database_url=prepared.url))

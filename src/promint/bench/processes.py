@@ -126,8 +126,10 @@ class Serving(Process):
 
 
 def serving_service(url: str) -> Serving:
-    """Return the service, one worker, over a store. The URL, which may hold a password, is not
-    among its arguments, where everyone on the machine could read it.
+    """Return the service, one worker, over a store.
+
+    The URL, which may hold a password, is not among its arguments, where everyone on the
+    machine could read it.
     """
     return Serving(["promint", "--json", "serve", "--port", "0"], {f"{PREFIX}DATABASE_URL": url})
 

@@ -102,7 +102,14 @@ def bench(
     """
     signal.signal(signal.SIGTERM, _stop)
     with _store(target.database) as url, _noting(target) as note:
-        run = Run(url, connections=connections, seconds=seconds, rounds=rounds, note=note)
+        run = Run(
+            url,
+            connections=connections,
+            seconds=seconds,
+            rounds=rounds,
+            note=note,
+            is_throw_away=target.database is None,
+        )
         try:
             if codes is not None:
                 measure_size(run, codes)

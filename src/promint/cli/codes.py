@@ -97,7 +97,7 @@ def codes_import(target: Target, file: IO[bytes], loyalty_id: int) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[codes]:,} codes"),
         console=console,
-        disable=target.as_json,
+        disable=target.as_json or not console.is_terminal,
     )
 
     def reject(what: str) -> None:

@@ -334,7 +334,7 @@ class PostgresStore:
             ) from None
         except BROKEN as error:
             raise _unreachable(error) from None
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise Unusable(
                 f"The database URL is not one that PostgreSQL takes ({error})."
             ) from None

@@ -174,29 +174,32 @@ class SqliteStore:
         if version == migrations.latest():
             return version
         connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            version = _pragma(connection, "user_version")
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if tables != (0,) and _pragma(connection, "application_id") != APPLICATION_ID:
+        try:
+            self._step_forward(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
                 connection.execute("ROLLBACK")
-                raise Unusable(
-                    f"{self.path} is a database of another program. "
-                    "Name another file with --database."
-                )
-            if version > migrations.latest():
-                connection.execute("ROLLBACK")
-                raise Unusable(
-                    f"{self.path} was written by a newer Promint (schema {version}, this one "
-                    f"knows {migrations.latest()}). Use that version, or restore a backup."
-                )
-            for number, statements in migrations.steps(migrations.SQLITE):
-                if number > version:
-                    for statement in statements:
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("COMMIT")
         return migrations.latest()
+
+    def _step_forward(self, connection: apsw.Connection) -> None:
+        version = _pragma(connection, "user_version")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        if tables[0] and _pragma(connection, "application_id") != APPLICATION_ID:
+            raise Unusable(
+                f"{self.path} is a database of another program. Name another file with --database."
+            )
+        if version > migrations.latest():
+            raise Unusable(
+                f"{self.path} was written by a newer Promint (schema {version}, this one "
+                f"knows {migrations.latest()}). Use that version, or restore a backup."
+            )
+        for number, statements in migrations.steps(migrations.SQLITE):
+            if number > version:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _connect(self, *, read_only: bool = False, cache_kib: int = 2048) -> apsw.Connection:
         flags = (
