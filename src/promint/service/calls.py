@@ -13,6 +13,7 @@ from promint.domain.errors import (
     DatabaseNotFound,
     Duplicate,
     NotFound,
+    OutcomeUnknown,
     ProfileNotFound,
     ProgramNotFound,
     PromintError,
@@ -265,8 +266,11 @@ class Service:
         )
         try:
             imported = await self.store.import_codes(job, render)
-        except (Busy, ConnectionLost) as error:
+        except Busy as error:
             raise StoreBusy(str(error)) from error
+        except ConnectionLost as error:
+            unknown = OutcomeUnknown if error.may_have_written else StoreBusy
+            raise unknown(str(error)) from error
         return outcome(imported) if isinstance(imported, CodeImported) else imported
 
     async def export_all(

@@ -142,7 +142,7 @@ class SqliteStore:
 
     async def migrate(self) -> int:
         """Create or bring forward the schema."""
-        self._check_folder()
+        self._check_file()
         with contextlib.suppress(OSError):
             # Before SQLite makes it readable for all: it holds who has which code.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -164,10 +164,27 @@ class SqliteStore:
         except apsw.Error as error:
             raise Unusable(f"{self.path} cannot be used ({error}).") from None
 
-    def _check_folder(self) -> None:
-        folder = Path(self.path).resolve().parent
-        if not folder.is_dir():
-            raise Unusable(f"The folder {folder} does not exist. Make it, or name another file.")
+    def _check_file(self) -> None:
+        """Refuse a file that is not ours before anything is changed in it."""
+        file = Path(self.path).resolve()
+        if not file.parent.is_dir():
+            raise Unusable(
+                f"The folder {file.parent} does not exist. Make it, or name another file."
+            )
+        if not file.is_file() or not file.stat().st_size or Path(f"{file}-wal").exists():
+            return
+        look = apsw.Connection(
+            f"{file.as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        )
+        with contextlib.closing(look), contextlib.suppress(apsw.NotADBError):
+            self._check_owner(look)
+
+    def _check_owner(self, connection: apsw.Connection) -> None:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        if tables[0] and _pragma(connection, "application_id") != APPLICATION_ID:
+            raise Unusable(
+                f"{self.path} is a database of another program. Name another file with --database."
+            )
 
     def _migrate(self, connection: apsw.Connection) -> int:
         version = _pragma(connection, "user_version")
@@ -184,11 +201,7 @@ class SqliteStore:
 
     def _step_forward(self, connection: apsw.Connection) -> None:
         version = _pragma(connection, "user_version")
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema")
-        if tables[0] and _pragma(connection, "application_id") != APPLICATION_ID:
-            raise Unusable(
-                f"{self.path} is a database of another program. Name another file with --database."
-            )
+        self._check_owner(connection)
         if version > migrations.latest():
             raise Unusable(
                 f"{self.path} was written by a newer Promint (schema {version}, this one "
