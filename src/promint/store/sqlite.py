@@ -142,16 +142,13 @@ class SqliteStore:
 
     async def migrate(self) -> int:
         """Create or bring forward the schema."""
-        self._check_file()
-        with contextlib.suppress(OSError):
-            # Before SQLite makes it readable for all: it holds who has which code.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            connection = self._connect()
-            try:
+            self._check_file()
+            with contextlib.suppress(OSError):
+                # Before SQLite makes it readable for all: it holds who has which code.
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            with contextlib.closing(self._connect()) as connection:
                 return self._migrate(connection)
-            finally:
-                connection.close()
         except apsw.NotADBError:
             raise Unusable(
                 f"{self.path} is not an SQLite database. Name another file with --database."
@@ -176,7 +173,7 @@ class SqliteStore:
         look = apsw.Connection(
             f"{file.as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         )
-        with contextlib.closing(look), contextlib.suppress(apsw.NotADBError):
+        with contextlib.closing(look):
             self._check_owner(look)
 
     def _check_owner(self, connection: apsw.Connection) -> None:
