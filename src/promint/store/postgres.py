@@ -7,12 +7,9 @@ order, read, decide, write, COMMIT. Drivers' errors become ours by their SQLSTAT
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import asyncpg
 
@@ -34,260 +31,46 @@ from promint.store import (
     Busy,
     CodeImport,
     CodeImported,
-    ConnectionLost,
     ExportedCode,
     Found,
     IdempotencyId,
     IdempotencyRecord,
-    Keyed,
     Lost,
-    NewProfile,
-    Poisoned,
     Reads,
-    StoreError,
     Tally,
     TallyId,
     TryAgain,
     Unusable,
     Writes,
+    composing,
     migrations,
     sql,
 )
 from promint.store.importing import import_event, sort_out
 from promint.store.ordering import in_creation_order
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
-else:
-    Connection, Pool = asyncpg.Connection, asyncpg.Pool
+from promint.store.postgres_transaction import PostgresTransaction
+from promint.store.sessions import (
+    BROKEN,
+    CONNECT_TIMEOUT_S,
+    POOL_SESSION,
+    SESSION,
+    STATEMENT_TIMEOUT_S,
+    Batcher,
+    Connection,
+    HeldConnection,
+    Pool,
+    keeps_connection,
+    translated,
+    unreachable,
+)
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 5.0
-STATEMENT_TIMEOUT_S = 15.0
 POOL_MAX = 8
-READS_MAX = 256
 IMPORT_CHUNK = 20_000
 IMPORT_TRIES = 5
 MIGRATION_LOCK = 0x50524D54
 IMPORT_LOCK = 0x50524D55
-
-SESSION = {
-    "application_name": "promint",
-    # The planner takes a parameter for a LIMIT to be large and compiles for 15 ms.
-    "jit": "off",
-    # It never leaves custom plans for arrays by itself, and planning costs more than running.
-    "plan_cache_mode": "force_generic_plan",
-    # A plan is made once, perhaps while a table is still empty, and kept. Every statement here
-    # finds rows by key, so the plan that is right at a hundred million rows is the only one.
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    # A batch carries its neighbours along; what waits longer goes again without them.
-    "lock_timeout": "250ms",
-    # A process that was stopped in the middle gives its rows up.
-    "idle_in_transaction_session_timeout": "1s",
-    "statement_timeout": "10s",
-}
-POOL_SESSION = {
-    "application_name": "promint-bulk",
-    "jit": "off",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-}
-
-BROKEN = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    AttributeError,
-)
-"""What asyncpg raises; a connection that dies mid-statement has shown each of these."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def _translated(error: BaseException, *, may_have_written: bool) -> StoreError:
-    """Make a driver's error ours, by its SQLSTATE."""
-    state = getattr(error, "sqlstate", None) or ""
-    detail = f"{type(error).__name__} {state}".strip()
-    if state == "23505":
-        return Lost(detail)
-    if state[:2] in ("22", "23"):
-        return Poisoned(f"{detail}: {error}")
-    if state[:2] == "40" or state in ("55P03", "57014"):
-        return TryAgain(detail)
-    if state[:2] in ("53", "54") or state in ("25006", "58030"):
-        return Busy(f"{detail}: {error}")
-    return ConnectionLost(f"{detail}: {error}", may_have_written=may_have_written)
-
-
-def _unreachable(error: BaseException) -> Unusable:
-    return Unusable(
-        f"PostgreSQL cannot be reached ({str(error) or type(error).__name__}). "
-        "Check that it runs, and host, user, password and database name in the URL."
-    )
-
-
-def _keeps_connection(error: StoreError) -> bool:
-    return isinstance(error, (Lost, Poisoned, TryAgain))
-
-
-class _Batcher(Generic[Item, Result]):
-    """Look-ups that arrive together travel together: one statement, one batch out at a time."""
-
-    def __init__(self, run: Callable[[list[Item]], Awaitable[list[Result]]]) -> None:
-        self._run = run
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def get(self, item: Item) -> Result:
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
-        return await future
-
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:READS_MAX], self._waiting[READS_MAX:]
-                try:
-                    results = await self._run([item for item, _ in batch])
-                except Exception as error:  # noqa: BLE001  # each caller gets it
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                    continue
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
-        finally:
-            self._task = None
-
-
-class _Held:
-    """One connection, held for as long as it works."""
-
-    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
-        self._connect = connect
-        self._connection: Connection | None = None
-        self.lock = asyncio.Lock()
-
-    async def get(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
-            try:
-                self._connection = await self._connect()
-            except BROKEN as error:
-                raise ConnectionLost(
-                    f"{type(error).__name__}: {error}", may_have_written=False
-                ) from error
-        return self._connection
-
-    def terminate(self) -> None:
-        """Let go of a connection that may look open and is not."""
-        if self._connection is not None:
-            with suppress(Exception):
-                self._connection.terminate()
-            self._connection = None
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            with suppress(*BROKEN):
-                await self._connection.close(timeout=2)
-            self.terminate()
-
-
-@lru_cache(maxsize=256)
-def _read_statement(parts: tuple[str, ...]) -> str:
-    return " UNION ALL ".join(f"(SELECT {number}, {part})" for number, part in _renumbered(parts))
-
-
-_READ_PARTS = (
-    sql.POSTGRES_READ_CODES,
-    sql.POSTGRES_READ_PROGRAMS,
-    sql.POSTGRES_READ_ATTACHMENTS,
-    sql.POSTGRES_READ_IDEMPOTENCY,
-    sql.POSTGRES_READ_PROFILES,
-    sql.POSTGRES_READ_IDENTITIES,
-    sql.POSTGRES_READ_TALLIES,
-    sql.POSTGRES_READ_HELD,
-    sql.POSTGRES_READ_EARLIER_USES,
-    sql.POSTGRES_READ_EVENTS,
-    sql.POSTGRES_READ_FREE,
-    sql.POSTGRES_READ_ROOM,
-)
-(
-    _CODES,
-    _PROGRAMS,
-    _ATTACHMENTS,
-    _IDEMPOTENCY,
-    _PROFILES,
-    _IDENTITIES,
-    _TALLIES,
-    _HELD,
-    _EARLIER,
-    _EVENTS,
-    _FREE,
-    _ROOM,
-) = range(len(_READ_PARTS))
-
-_PARAMETER = re.compile(r"\$(\d+)")
-
-
-def _shifted(text: str, by: int) -> str:
-    return _PARAMETER.sub(lambda match: f"${int(match[1]) + by}", text)
-
-
-def _arity(text: str) -> int:
-    return max((int(number) for number in _PARAMETER.findall(text)), default=0)
-
-
-def _renumbered(parts: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Return each part's number, and its text with parameters that follow the part before."""
-    shifted, by = [], 0
-    for part in parts:
-        shifted.append((_READ_PARTS.index(part), _shifted(part, by)))
-        by += _arity(part)
-    return shifted
-
-
-@lru_cache(maxsize=1024)
-def _write_statement(parts: tuple[str, ...]) -> str:
-    """Put a write together: what is locked, `ok`, and what is done if it is."""
-    locking, conditions, doing = [], [], []
-    by = 0
-    for part in parts:
-        if part in _GUARDED:
-            condition, action = _GUARDED[part]
-            locking.append(_shifted(part, by))
-            conditions.append(_shifted(condition, by))
-            if action:
-                doing.append(action)
-        elif part == sql.POSTGRES_WRITE_ATTACHED and sql.POSTGRES_WRITE_DETACHED in parts:
-            waiting = part.removesuffix(")") + sql.POSTGRES_AFTER_DETACHED + ")"
-            doing.append(_shifted(waiting, by))
-        else:
-            doing.append(_shifted(part, by))
-        by += _arity(part)
-    ok = f"ok AS MATERIALIZED (SELECT {' AND '.join(conditions) or 'true'} AS yes)"
-    return f"WITH {', '.join([*locking, ok, *doing])} SELECT yes FROM ok"
-
-
-_GUARDED = {
-    sql.POSTGRES_WRITE_HOLD: (sql.POSTGRES_WRITE_HOLD_OK, ""),
-    sql.POSTGRES_WRITE_CODES: (sql.POSTGRES_WRITE_CODES_OK, sql.POSTGRES_WRITE_CODES_DO),
-    sql.POSTGRES_WRITE_TALLIES: (sql.POSTGRES_WRITE_TALLIES_OK, sql.POSTGRES_WRITE_TALLIES_DO),
-}
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    return list(zip(*rows, strict=True))
 
 
 class PostgresStore:
@@ -300,11 +83,11 @@ class PostgresStore:
         self._dsn = dsn
         self._randbelow = randbelow
         self._statement_cache = statement_cache
-        self._engine = _Held(lambda: self._connect(SESSION))
-        self._reads = _Held(lambda: self._connect(SESSION))
+        self._engine = HeldConnection(lambda: self._connect(SESSION))
+        self._reads = HeldConnection(lambda: self._connect(SESSION))
         self._pool: Pool | None = None
-        self._codes = _Batcher(self._get_codes)
-        self._profiles = _Batcher(self._find_profiles)
+        self._codes = Batcher(self._get_codes)
+        self._profiles = Batcher(self._find_profiles)
 
     # -- life ------------------------------------------------------------------------------
 
@@ -333,7 +116,7 @@ class PostgresStore:
                 "That PostgreSQL is a read-only replica. Name the primary in the database URL."
             ) from None
         except BROKEN as error:
-            raise _unreachable(error) from None
+            raise unreachable(error) from None
         except (ValueError, OverflowError) as error:
             raise Unusable(
                 f"The database URL is not one that PostgreSQL takes ({error})."
@@ -420,7 +203,7 @@ class PostgresStore:
             async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
                 yield connection  # type: ignore[misc]  # the pool's proxy is a connection
         except BROKEN as error:
-            raise _translated(error, may_have_written=False) from error
+            raise translated(error, may_have_written=False) from error
 
     async def _row(self, statement: str, *parameters: Any) -> Any:
         async with self._pooled() as connection:
@@ -471,12 +254,12 @@ class PostgresStore:
             return list(await connection.fetch(statement, *parameters))
         except BROKEN as error:
             self._reads.terminate()
-            raise _translated(error, may_have_written=False) from error
+            raise translated(error, may_have_written=False) from error
 
     async def _get_codes(self, code_ids: list[tuple[int, str]]) -> list[PromoCode | None]:
         codes: list[PromoCode | None] = [None] * len(code_ids)
         async with self._reads.lock:
-            for row in await self._read_held(sql.POSTGRES_GET_CODES, *_columns(code_ids)):
+            for row in await self._read_held(sql.POSTGRES_GET_CODES, *composing.columns(code_ids)):
                 codes[row[0] - 1] = PromoCode._make(row[1:])
         return codes
 
@@ -492,7 +275,7 @@ class PostgresStore:
     async def _find_profiles(self, identities: list[Identity]) -> list[list[str]]:
         found: list[list[str]] = [[] for _ in identities]
         async with self._reads.lock:
-            rows = await self._read_held(sql.POSTGRES_FIND_PROFILES, *_columns(identities))
+            rows = await self._read_held(sql.POSTGRES_FIND_PROFILES, *composing.columns(identities))
             for ordinal, profile_id in rows:
                 found[ordinal - 1].append(profile_id)
         return found
@@ -526,12 +309,12 @@ class PostgresStore:
                 else:
                     await self._transact_quickly(connection, batch, sent)
             except BROKEN as error:
-                translated = _translated(error, may_have_written=sent.write)
-                if not _keeps_connection(translated):
+                failure = translated(error, may_have_written=sent.write)
+                if not keeps_connection(failure):
                     self._engine.terminate()
                 elif locked:
                     await self._rollback(connection)
-                raise translated from error
+                raise failure from error
             except BaseException:
                 # Decided nothing, or lost: what was begun must not stay open.
                 if locked:
@@ -563,16 +346,18 @@ class PostgresStore:
                 (code.shard_key, code.code_key) for room in before.room.values() for code in room
             )
         if codes:
-            await connection.fetch(sql.POSTGRES_LOCK_CODES, *_columns(sorted(codes)))
+            await connection.fetch(sql.POSTGRES_LOCK_CODES, *composing.columns(sorted(codes)))
         free = {
             shards: await self._lock_free(connection, *shards, request.now, request.wanted)
             for shards, request in sorted(reads.free.items())
         }
         if reads.idempotency:
             stale = sorted((*key, now) for key, now in reads.idempotency.items())
-            await connection.execute(sql.POSTGRES_DROP_STALE_IDEMPOTENCY, *_columns(stale))
+            await connection.execute(sql.POSTGRES_DROP_STALE_IDEMPOTENCY, *composing.columns(stale))
         if reads.tallies:
-            await connection.fetch(sql.POSTGRES_LOCK_TALLIES, *_columns(sorted(reads.tallies)))
+            await connection.fetch(
+                sql.POSTGRES_LOCK_TALLIES, *composing.columns(sorted(reads.tallies))
+            )
         found = await self._read(connection, reads, free)
         writes = batch.decide(found)
         if writes:
@@ -601,42 +386,42 @@ class PostgresStore:
         parameters: list[Any] = []
 
         def add(part: int, rows: Sequence[Sequence[Any]]) -> None:
-            parts.append(_READ_PARTS[part])
-            parameters.extend(_columns(rows))
+            parts.append(composing.READ_PARTS[part])
+            parameters.extend(composing.columns(rows))
 
         programs = reads.programs
         if reads.codes:
-            add(_CODES, sorted(reads.codes))
+            add(composing.CODES, sorted(reads.codes))
         if programs:
-            add(_PROGRAMS, [(number, known.version) for number, known in programs.items()])
+            add(composing.PROGRAMS, [(number, known.version) for number, known in programs.items()])
         if reads.attachments:
-            add(_ATTACHMENTS, sorted(reads.attachments))
+            add(composing.ATTACHMENTS, sorted(reads.attachments))
         if reads.idempotency:
-            add(_IDEMPOTENCY, [(*key, now) for key, now in reads.idempotency.items()])
+            add(composing.IDEMPOTENCY, [(*key, now) for key, now in reads.idempotency.items()])
         if reads.profiles:
-            add(_PROFILES, list(reads.profiles))
+            add(composing.PROFILES, list(reads.profiles))
         identities = list(reads.identities)
         if identities:
-            add(_IDENTITIES, identities)
+            add(composing.IDENTITIES, identities)
         if reads.tallies:
-            add(_TALLIES, list(reads.tallies))
+            add(composing.TALLIES, list(reads.tallies))
         held = list(reads.held.items())
         if held:
             add(
-                _HELD,
+                composing.HELD,
                 [
                     (p.first_shard, p.last_shard, *holder, p.profile_limit or 0)
                     for (_, holder), p in held
                 ],
             )
         if reads.earlier_uses:
-            add(_EARLIER, list(reads.earlier_uses))
+            add(composing.EARLIER, list(reads.earlier_uses))
         if reads.doubtful_events:
-            add(_EVENTS, [(*shards, event) for shards, event in reads.doubtful_events])
+            add(composing.EVENTS, [(*shards, event) for shards, event in reads.doubtful_events])
         wanted = [] if free is not None else list(reads.free.items())
         if wanted:
             add(
-                _FREE,
+                composing.FREE,
                 [
                     (
                         request.first_shard
@@ -650,36 +435,36 @@ class PostgresStore:
             )
         room = list(reads.room.items())
         if room:
-            add(_ROOM, [_room_row(request) for _, request in room])
+            add(composing.ROOM, [_room_row(request) for _, request in room])
 
         found = Found(free=free or {})
         if not parts:
             return found
-        for row in await connection.fetch(_read_statement(tuple(parts)), *parameters):
+        for row in await connection.fetch(composing.read_statement(tuple(parts)), *parameters):
             part = row[0]
-            if part == _CODES:
+            if part == composing.CODES:
                 found.codes[row[2], row[3]] = PromoCode._make(row[2:17])
-            elif part == _PROGRAMS:
+            elif part == composing.PROGRAMS:
                 found.programs[row[5]] = sql.program_value((row[5], row[4], row[6], row[16]))
-            elif part == _ATTACHMENTS:
+            elif part == composing.ATTACHMENTS:
                 found.attachments.add((row[2], row[3], row[13], row[14]))
-            elif part == _IDEMPOTENCY:
+            elif part == composing.IDEMPOTENCY:
                 found.idempotency[IdempotencyId(row[2], row[5], row[3])] = IdempotencyRecord(
                     row[17], Answer(row[16], row[4], row[14], row[18])
                 )
-            elif part == _PROFILES:
+            elif part == composing.PROFILES:
                 found.profiles.add(Holder(row[13], row[14]))
-            elif part == _IDENTITIES:
+            elif part == composing.IDENTITIES:
                 found.identities.setdefault(identities[row[1] - 1], []).append(row[14])
-            elif part == _TALLIES:
+            elif part == composing.TALLIES:
                 found.tallies[TallyId(row[2], row[3], row[4])] = Tally(row[11], row[5], row[16])
-            elif part == _HELD:
+            elif part == composing.HELD:
                 found.held[held[row[1] - 1][0]] = row[11]
-            elif part == _EARLIER:
+            elif part == composing.EARLIER:
                 found.earlier_uses[row[2], row[3]] = row[10]
-            elif part == _EVENTS:
+            elif part == composing.EVENTS:
                 found.landed_events[row[17]] = row[4]
-            elif part == _FREE:
+            elif part == composing.FREE:
                 found.free.setdefault(wanted[row[1] - 1][0], []).append(PromoCode._make(row[2:17]))
             else:
                 found.room.setdefault(room[row[1] - 1][0], []).append(PromoCode._make(row[2:17]))
@@ -716,7 +501,7 @@ class PostgresStore:
         def add(part: str, rows: Sequence[Sequence[Any]]) -> None:
             if rows:
                 parts.append(part)
-                parameters.extend(_columns(rows))
+                parameters.extend(composing.columns(rows))
 
         new_holders = {Holder(new.profile.database_id, new.profile.id) for new in writes.profiles}
         codes = sorted(writes.codes.items())
@@ -750,7 +535,7 @@ class PostgresStore:
             sql.POSTGRES_WRITE_NEW_TALLIES,
             [(*key, *tally) for key, (tally, read) in tallies if read is None],
         )
-        if not await connection.fetchval(_write_statement(tuple(parts)), *parameters):
+        if not await connection.fetchval(composing.write_statement(tuple(parts)), *parameters):
             raise Lost("a row has changed")
 
     # -- everything else -------------------------------------------------------------------
@@ -802,7 +587,7 @@ class PostgresStore:
         known: set[str] = set()
         for start in range(0, len(keys), IMPORT_CHUNK):
             chunk = keys[start : start + IMPORT_CHUNK]
-            rows = await connection.fetch(sql.POSTGRES_KNOWN_KEYS, *_columns(chunk))
+            rows = await connection.fetch(sql.POSTGRES_KNOWN_KEYS, *composing.columns(chunk))
             known.update(row[0] for row in rows)
         room = None if program.code_limit is None else max(0, program.code_limit - total)
         imported, accepted = sort_out(job, keys, known, room)
@@ -819,7 +604,9 @@ class PostgresStore:
         )
         for start in range(0, len(codes), IMPORT_CHUNK):
             chunk_of_codes = codes[start : start + IMPORT_CHUNK]
-            status = await connection.execute(sql.POSTGRES_INSERT_CODES, *_columns(chunk_of_codes))
+            status = await connection.execute(
+                sql.POSTGRES_INSERT_CODES, *composing.columns(chunk_of_codes)
+            )
             if status != f"INSERT 0 {len(chunk_of_codes)}":
                 raise Lost("a code was created on attach meanwhile")
         counts = (imported.inserted, len(imported.duplicates), len(imported.over_limit))
@@ -868,7 +655,7 @@ class PostgresStore:
                 sent.write = True
                 await connection.execute("COMMIT")
         except BROKEN as error:
-            raise _translated(error, may_have_written=sent.write) from error
+            raise translated(error, may_have_written=sent.write) from error
 
 
 class _Sent:
@@ -888,125 +675,3 @@ def _room_row(request: Any) -> tuple[Any, ...]:
         *request.holder,
         request.wanted,
     )
-
-
-class PostgresTransaction:
-    """A transaction that is not on the hot path."""
-
-    def __init__(self, connection: Connection) -> None:
-        """Wrap the connection, which is inside BEGIN."""
-        self.connection = connection
-
-    async def recall(self, key: IdempotencyId, now: int) -> IdempotencyRecord | None:
-        """Return what a key was used for."""
-        row = await self.connection.fetchrow(sql.IDEMPOTENCY, *key, now)
-        return IdempotencyRecord(row[0], Answer._make(row[1:])) if row else None
-
-    async def remember(self, keyed: Keyed, answer: Answer) -> None:
-        """Keep an answer for its key."""
-        await self.connection.execute(sql.DROP_STALE_IDEMPOTENCY, *keyed.id, keyed.now)
-        await self.connection.execute(
-            sql.INSERT_IDEMPOTENCY, *keyed.id, keyed.digest, *answer, keyed.keep_until
-        )
-
-    async def record(self, events: Sequence[Event]) -> None:
-        """Append events."""
-        await self.connection.executemany(sql.INSERT_EVENT, events)
-
-    async def find(self, identity: Identity) -> list[str]:
-        """Return the profiles behind an identity."""
-        return [row[0] for row in await self.connection.fetch(sql.IDENTITY, *identity)]
-
-    async def profile(self, holder: Holder) -> Profile | None:
-        """Return a profile, locked."""
-        row = await self.connection.fetchrow(sql.POSTGRES_LOCK_PROFILE, *holder)
-        return sql.profile_value(row) if row else None
-
-    async def insert_profile(self, new: NewProfile) -> None:
-        """Add a profile."""
-        await self.connection.execute(sql.INSERT_PROFILE, *sql.profile_row(new.profile))
-        await self.connection.executemany(
-            sql.INSERT_IDENTITY, sorted((*i, new.profile.id) for i in new.identities)
-        )
-
-    async def update_profile(self, new: NewProfile) -> None:
-        """Replace a profile."""
-        _, _, data, _, updated_at, version = sql.profile_row(new.profile)
-        holder = Holder(new.profile.database_id, new.profile.id)
-        status = await self.connection.execute(
-            sql.UPDATE_PROFILE, data, updated_at, version + 1, *holder, version
-        )
-        if status != "UPDATE 1":
-            raise Lost(f"profile {holder}")
-        await self.connection.execute(sql.DELETE_IDENTITIES, *holder)
-        await self.connection.executemany(
-            sql.INSERT_IDENTITY, sorted((*i, holder.profile_id) for i in new.identities)
-        )
-
-    async def delete_profile(self, holder: Holder) -> None:
-        """Remove a profile."""
-        await self.connection.execute(sql.DELETE_PROFILE, *holder)
-        await self.connection.execute(sql.DELETE_IDENTITIES, *holder)
-
-    async def held_codes(self, holder: Holder) -> list[PromoCode]:
-        """Return what a profile holds, locked in key order."""
-        rows = await self.connection.fetch(sql.POSTGRES_HELD_CODES, *holder)
-        return [PromoCode._make(row) for row in rows]
-
-    async def latest_holder(self, code: PromoCode, but: Holder) -> tuple[Holder, int] | None:
-        """Return who else holds a code."""
-        row = await self.connection.fetchrow(sql.LATEST_HOLDER, code.shard_key, code.code_key, *but)
-        return (Holder(row[0], row[1]), row[2]) if row else None
-
-    async def release(self, holder: Holder, codes: Sequence[PromoCode]) -> None:
-        """Write released codes."""
-        for code in codes:
-            status = await self.connection.execute(
-                sql.UPDATE_CODE, *sql.update_code_row(code, code.version - 1)
-            )
-            if status != "UPDATE 1":
-                raise Lost(code.code_key)
-        await self.connection.executemany(
-            sql.DELETE_ATTACHMENT, [(code.shard_key, code.code_key, *holder) for code in codes]
-        )
-
-    async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
-        """Return a program."""
-        row = await self.connection.fetchrow(sql.PROGRAM, loyalty_id)
-        return sql.program_value(row) if row else None
-
-    async def insert_program(self, program: LoyaltyProgram) -> LoyaltyProgram:
-        """Add a program."""
-        if not program.id:
-            program = replace(program, id=await self.connection.fetchval(sql.NEXT_PROGRAM_ID))
-        await self.connection.execute(sql.INSERT_PROGRAM, *sql.program_row(program))
-        await self.connection.execute(sql.INSERT_TALLY, program.first_shard, sql.CODES, "", 0, 1, 1)
-        return program
-
-    async def update_program(self, program: LoyaltyProgram) -> None:
-        """Write settings."""
-        status = await self.connection.execute(sql.UPDATE_PROGRAM, *sql.program_update_row(program))
-        if status != "UPDATE 1":
-            raise Lost(f"program {program.id}")
-
-    async def database(self, database_id: int) -> Database | None:
-        """Return a database."""
-        row = await self.connection.fetchrow(sql.DATABASE, database_id)
-        return sql.database_value(row) if row else None
-
-    async def insert_database(self, database: Database) -> Database:
-        """Add a database."""
-        if not database.id:
-            database = replace(database, id=await self.connection.fetchval(sql.NEXT_DATABASE_ID))
-        await self.connection.execute(sql.INSERT_DATABASE, *sql.database_row(database))
-        return database
-
-    async def insert_token(self, token: Token, digest: bytes) -> Token:
-        """Add a token."""
-        token = replace(token, id=await self.connection.fetchval(sql.NEXT_TOKEN_ID))
-        await self.connection.execute(sql.INSERT_TOKEN, *sql.token_row(token, digest))
-        return token
-
-    async def revoke_token(self, name: str, now: int) -> list[int]:
-        """Revoke tokens."""
-        return [row[0] for row in await self.connection.fetch(sql.REVOKE_TOKEN, now, name)]

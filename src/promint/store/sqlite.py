@@ -15,7 +15,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,11 +40,8 @@ from promint.store import (
     CodeImported,
     ExportedCode,
     Found,
-    IdempotencyId,
     IdempotencyRecord,
-    Keyed,
     Lost,
-    NewProfile,
     Poisoned,
     Reads,
     RoomRequest,
@@ -58,6 +54,7 @@ from promint.store import (
 )
 from promint.store.importing import import_event, sort_out
 from promint.store.ordering import in_creation_order
+from promint.store.sqlite_transaction import SqliteTransaction, insert_profile, remember
 
 APPLICATION_ID = 0x50524D54  # "PRMT"
 BUSY_TIMEOUT_MS = 5_000
@@ -506,7 +503,7 @@ class SqliteStore:
                 updated.append(sql.update_code_row(code, read_version))
         many = writer.executemany
         for new in writes.profiles:
-            self._insert_profile(writer, new)
+            insert_profile(writer, new)
         if inserted:
             many(sql.INSERT_CODE, inserted)
         if updated:
@@ -518,7 +515,7 @@ class SqliteStore:
         if writes.attached:
             many(sql.INSERT_ATTACHMENT, writes.attached)
         for keyed, answer in writes.idempotency:
-            self._remember(writer, keyed, answer)
+            remember(writer, keyed, answer)
         if writes.events:
             many(sql.INSERT_EVENT, writes.events)
         for tally_id, (tally, read_version) in writes.tallies.items():
@@ -526,14 +523,6 @@ class SqliteStore:
                 writer.execute(sql.INSERT_TALLY, (*tally_id, *tally))
             else:
                 writer.execute(sql.UPDATE_TALLY, (*tally, *tally_id, read_version))
-
-    def _insert_profile(self, writer: apsw.Connection, new: NewProfile) -> None:
-        writer.execute(sql.INSERT_PROFILE, sql.profile_row(new.profile))
-        writer.executemany(sql.INSERT_IDENTITY, [(*i, new.profile.id) for i in new.identities])
-
-    def _remember(self, writer: apsw.Connection, keyed: Keyed, answer: Answer) -> None:
-        writer.execute(sql.DROP_STALE_IDEMPOTENCY, (*keyed.id, keyed.now))
-        writer.execute(sql.INSERT_IDEMPOTENCY, (*keyed.id, keyed.digest, *answer, keyed.keep_until))
 
     async def import_codes(
         self, job: CodeImport, render: Callable[[CodeImported], Answer]
@@ -551,7 +540,7 @@ class SqliteStore:
             if job.keyed is None:
                 return imported
             answer = render(imported)
-            self._remember(writer, job.keyed, answer)
+            remember(writer, job.keyed, answer)
             return answer
 
         return await self._bulk(work)
@@ -621,124 +610,13 @@ class SqliteStore:
             return writer.total_changes() - before
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["SqliteTransaction"]:
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         """Open a transaction on the writing connection."""
         async with self._write_transaction() as writer:
-            yield SqliteTransaction(self, writer)
+            yield SqliteTransaction(writer)
 
 
 def _pragma(connection: apsw.Connection, name: str) -> int:
     row = connection.execute(f"PRAGMA {name}").fetchone()
     assert row is not None
     return int(row[0])
-
-
-class SqliteTransaction:
-    """A transaction that is not on the hot path."""
-
-    def __init__(self, store: SqliteStore, writer: apsw.Connection) -> None:
-        """Wrap the connection, which is inside BEGIN IMMEDIATE."""
-        self._store = store
-        self._writer = writer
-
-    def _row(self, statement: str, *parameters: Any) -> Any:
-        return self._writer.execute(statement, parameters).fetchone()
-
-    async def recall(self, key: IdempotencyId, now: int) -> IdempotencyRecord | None:
-        """Return what a key was used for."""
-        row = self._row(sql.IDEMPOTENCY, *key, now)
-        return IdempotencyRecord(row[0], Answer._make(row[1:])) if row else None
-
-    async def remember(self, keyed: Keyed, answer: Answer) -> None:
-        """Keep an answer for its key."""
-        self._store._remember(self._writer, keyed, answer)
-
-    async def record(self, events: Sequence[Event]) -> None:
-        """Append events."""
-        self._writer.executemany(sql.INSERT_EVENT, events)
-
-    async def find(self, identity: Identity) -> list[str]:
-        """Return the profiles behind an identity."""
-        return [row[0] for row in self._writer.execute(sql.IDENTITY, identity)]
-
-    async def profile(self, holder: Holder) -> Profile | None:
-        """Return a profile."""
-        row = self._row(sql.PROFILE, *holder)
-        return sql.profile_value(row) if row else None
-
-    async def insert_profile(self, new: NewProfile) -> None:
-        """Add a profile."""
-        self._store._insert_profile(self._writer, new)
-
-    async def update_profile(self, new: NewProfile) -> None:
-        """Replace a profile."""
-        _, _, data, _, updated_at, version = sql.profile_row(new.profile)
-        holder = Holder(new.profile.database_id, new.profile.id)
-        self._writer.execute(sql.UPDATE_PROFILE, (data, updated_at, version + 1, *holder, version))
-        self._writer.execute(sql.DELETE_IDENTITIES, holder)
-        self._writer.executemany(sql.INSERT_IDENTITY, [(*i, holder[1]) for i in new.identities])
-
-    async def delete_profile(self, holder: Holder) -> None:
-        """Remove a profile."""
-        self._writer.execute(sql.DELETE_PROFILE, holder)
-        self._writer.execute(sql.DELETE_IDENTITIES, holder)
-
-    async def held_codes(self, holder: Holder) -> list[PromoCode]:
-        """Return what a profile holds."""
-        return [PromoCode._make(row) for row in self._writer.execute(sql.HELD_CODES, holder)]
-
-    async def latest_holder(self, code: PromoCode, but: Holder) -> tuple[Holder, int] | None:
-        """Return who else holds a code."""
-        row = self._row(sql.LATEST_HOLDER, code.shard_key, code.code_key, *but)
-        return (Holder(row[0], row[1]), row[2]) if row else None
-
-    async def release(self, holder: Holder, codes: Sequence[PromoCode]) -> None:
-        """Write released codes."""
-        self._writer.executemany(
-            sql.UPDATE_CODE, [sql.update_code_row(code, code.version - 1) for code in codes]
-        )
-        self._writer.executemany(
-            sql.DELETE_ATTACHMENT, [(code.shard_key, code.code_key, *holder) for code in codes]
-        )
-
-    async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
-        """Return a program."""
-        row = self._row(sql.PROGRAM, loyalty_id)
-        return sql.program_value(row) if row else None
-
-    async def insert_program(self, program: LoyaltyProgram) -> LoyaltyProgram:
-        """Add a program."""
-        if not program.id:
-            program = replace(program, id=self._row(sql.NEXT_PROGRAM_ID)[0])
-        self._writer.execute(sql.INSERT_PROGRAM, sql.program_row(program))
-        self._writer.execute(sql.INSERT_TALLY, (program.first_shard, sql.CODES, "", 0, 1, 1))
-        return program
-
-    async def update_program(self, program: LoyaltyProgram) -> None:
-        """Write settings."""
-        before = self._writer.total_changes()
-        self._writer.execute(sql.UPDATE_PROGRAM, sql.program_update_row(program))
-        if self._writer.total_changes() == before:
-            raise Lost(f"program {program.id}")
-
-    async def database(self, database_id: int) -> Database | None:
-        """Return a database."""
-        row = self._row(sql.DATABASE, database_id)
-        return sql.database_value(row) if row else None
-
-    async def insert_database(self, database: Database) -> Database:
-        """Add a database."""
-        if not database.id:
-            database = replace(database, id=self._row(sql.NEXT_DATABASE_ID)[0])
-        self._writer.execute(sql.INSERT_DATABASE, sql.database_row(database))
-        return database
-
-    async def insert_token(self, token: Token, digest: bytes) -> Token:
-        """Add a token."""
-        token = replace(token, id=self._row(sql.NEXT_TOKEN_ID)[0])
-        self._writer.execute(sql.INSERT_TOKEN, sql.token_row(token, digest))
-        return token
-
-    async def revoke_token(self, name: str, now: int) -> list[int]:
-        """Revoke tokens."""
-        return [row[0] for row in self._writer.execute(sql.REVOKE_TOKEN, (now, name))]
