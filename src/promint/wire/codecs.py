@@ -31,7 +31,7 @@ class Format(StrEnum):
     @property
     def content_type(self) -> str:
         """The header of an answer in this form."""
-        return f"application/{self.value}; charset=utf-8"
+        return _CONTENT_TYPES[self]
 
 
 _FIRST = re.compile(rb"\s*(\S)")
@@ -48,6 +48,9 @@ def _not_utf8(body: bytes) -> Malformed | UnsupportedFormat:
     if body[:2] in _UTF16_BOMS:
         return UnsupportedFormat("UTF-16")
     return Malformed("not UTF-8", "body")
+
+
+_CONTENT_TYPES = {form: f"application/{form.value}; charset=utf-8" for form in Format}
 
 
 def guess_format(body: bytes) -> Format | None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 from promint.domain.errors import BadValue
 from promint.domain.model import MOMENT_MAX, MOMENT_MIN
@@ -57,7 +58,10 @@ def read_moment(text: str, where: str) -> int:
 
 def write_moment(moment: int | None) -> str:
     """Return a moment as `2024-04-01T12:39:34Z`, or an empty text for None."""
-    if moment is None:
-        return ""
-    seconds = timedelta(seconds=moment // 1_000_000)
-    return (_EPOCH + seconds).isoformat()[:19] + "Z"
+    return "" if moment is None else _text_of(moment // 1_000_000)
+
+
+@lru_cache(maxsize=8192)
+def _text_of(second: int) -> str:
+    """Codes that were imported together share the second; writing it costs a microsecond."""
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19] + "Z"
