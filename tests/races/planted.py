@@ -208,8 +208,8 @@ def _sqlite_reads_outside() -> None:
 
     async def transact(self: SqliteStore, batch: Any, *, locked: bool) -> None:
         writes = batch.decide(self._read(self._reader, batch.reads))
-        await asyncio.sleep(WINDOW_S)
         if writes:
+            await asyncio.sleep(WINDOW_S)
             async with self._write_transaction() as writer:
                 self._write(writer, writes)
 

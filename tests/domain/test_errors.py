@@ -1,0 +1,88 @@
+"""The public errors: every number, reason and sentence of contract section 2."""
+
+import pytest
+
+from promint.domain.errors import (
+    BadValue,
+    LimitReached,
+    Malformed,
+    MissingField,
+    PromintError,
+    public_errors,
+)
+
+REASONS = {
+    400: {"malformed", "missing_field", "bad_value"},
+    401: {"token_required", "token_invalid"},
+    402: {"code_limit", "profile_limit", "attach_limit", "activation_limit"},
+    403: {"denied"},
+    404: {
+        "program_not_found", "code_not_found", "database_not_found", "profile_not_found",
+        "unknown_method",
+    },
+    405: {"use_post"},
+    409: {
+        "already_attached", "not_attached", "attached_to_other", "attached_to_several",
+        "already_activated", "none_free", "profile_ambiguous", "duplicate",
+    },
+    410: {"expired"},
+    413: {"too_large"},
+    415: {"unsupported_format"},
+    422: {"idempotency_mismatch"},
+    423: {"program_inactive", "program_out_of_range"},
+    429: {"throttled"},
+    500: {"internal"},
+    503: {"unavailable", "outcome_unknown"},
+}  # fmt: skip
+SENTENCES = {
+    "token_required": "API token required",
+    "token_invalid": "API token is not valid",
+    "denied": "No access rights",
+    "program_not_found": "Loyalty program not found",
+    "code_not_found": "Promo code not found",
+    "database_not_found": "Database not found",
+    "profile_not_found": "Profile not found",
+    "unknown_method": "Unknown method",
+    "use_post": "Use POST",
+    "expired": "Promo code has expired",
+    "too_large": "Request is too large",
+    "unsupported_format": "Use JSON or XML in UTF-8",
+    "idempotency_mismatch": "This idempotency key was used for another request",
+    "program_inactive": "Loyalty program is not active",
+    "program_out_of_range": "Loyalty program is outside its validity range",
+    "throttled": "Too many requests",
+    "internal": "Internal error",
+    "unavailable": "Try again",
+    "outcome_unknown": "Try again",
+}
+
+
+def test_numbers_and_reasons_are_those_of_the_contract() -> None:
+    found: dict[int, set[str]] = {}
+    for error in public_errors():
+        found.setdefault(error.number, set()).add(error.reason)
+
+    assert found == REASONS
+
+
+def test_a_reason_belongs_to_one_error() -> None:
+    reasons = [error.reason for error in public_errors()]
+
+    assert len(reasons) == len(set(reasons))
+
+
+@pytest.mark.parametrize("error", list(public_errors()), ids=lambda error: str(error.reason))
+def test_every_error_has_its_sentence(error: type[PromintError]) -> None:
+    if issubclass(error, LimitReached):
+        assert error().message == f"Limit reached: {error.reason}"
+    elif error.number == 400:
+        assert error.text == "Incorrect request"
+    else:
+        assert error().message == SENTENCES.get(error.reason, error.text)
+        assert error().message[0].isupper()
+
+
+def test_a_400_says_what_is_wrong_and_where() -> None:
+    assert Malformed("not UTF-8", "body").message == "Incorrect request: not UTF-8, body"
+    assert BadValue("empty", "code").message == "Incorrect request: empty, code"
+    assert MissingField("code").message == "Incorrect request: missing field, code"

@@ -1,0 +1,100 @@
+"""A connection to PostgreSQL that breaks costs a 503 at most, never a wrong answer."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from tests.conftest import Stores
+from tests.races.conftest import planted
+from tests.races.customers import Crowd, Moment
+from tests.races.gate import Gate
+from tests.races.ledger import Broken
+from tests.races.proxy import Line
+from tests.races.requests import attach
+from tests.running import Running
+
+KILLS = 40
+CUTS = 80
+ROUNDS = 3
+TRIES = 200
+
+KILL_ONE = """
+SELECT pg_terminate_backend(pid) FROM (
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'promint%'
+    ORDER BY state = $1 DESC, random() LIMIT 1) one"""
+
+
+def test_no_answer_is_wrong_while_backends_of_the_service_are_killed(
+    stores: Stores, seed: int
+) -> None:
+    with Running(stores.new("postgres"), processes=3) as service:
+        crowd = Crowd(service, seed)
+        endure(crowd, lambda: killed(crowd))
+
+
+def test_no_answer_is_wrong_while_answers_of_the_database_are_lost(
+    stores: Stores, seed: int
+) -> None:
+    with Line(stores.new("postgres")) as line, Running(line.url, processes=2) as service:
+        crowd = Crowd(service, seed)
+        endure(crowd, lambda: cut(crowd, line))
+
+
+def test_a_build_that_repeats_what_may_be_committed_is_found_out(stores: Stores, seed: int) -> None:
+    with Line(stores.new("postgres")) as line:
+        blind = planted("retry_blindly", line.url, processes=2)
+        with blind:
+            crowd = Crowd(blind, seed)
+            with pytest.raises(Broken):
+                endure(crowd, lambda: cut(crowd, line))
+
+
+def endure(crowd: Crowd, trouble: Moment) -> None:
+    """Let everybody work through the trouble, and ask what is true; and again."""
+    for _ in range(ROUNDS):
+        crowd.storm(until=trouble)
+        crowd.repeat()
+        crowd.check()
+        check_recovered(crowd)
+    check_answers(crowd)
+
+
+async def killed(crowd: Crowd) -> None:
+    """End backends of the service at random moments, busy ones or any."""
+    connection = await asyncpg.connect(crowd.service.url)
+    try:
+        kills = 0
+        while kills < KILLS:
+            await asyncio.sleep(crowd.rng.random() * 0.03)
+            state = crowd.rng.choice(["active", "idle"])
+            kills += bool(await connection.fetchval(KILL_ONE, state))
+    finally:
+        await connection.close()
+
+
+async def cut(crowd: Crowd, line: Line) -> None:
+    """Lose answers of the database, every few answers of the service."""
+    for _ in range(CUTS):
+        await crowd.answers(crowd.rng.randrange(1, 16))
+        line.cut()
+
+
+def check_recovered(crowd: Crowd) -> None:
+    """Ask until every process answers as if nothing had been; nobody starts it again."""
+    request = attach(crowd.program, crowd.database, crowd.profiles[0])
+    ports = crowd.service.ports
+    with Gate(crowd.service, len(ports)) as gate:
+        for _ in range(TRIES):
+            if all(answer.is_success for answer in gate.release([request.again() for _ in ports])):
+                return
+    raise AssertionError("the service did not recover")
+
+
+def check_answers(crowd: Crowd) -> None:
+    """Everybody was told of success, of a refusal that fits, or to try again."""
+    answers = {(told.answer.status, told.answer.reason) for told in crowd.told if told.answer}
+    expected = {(200, ""), (200, "already_activated"), (503, "unavailable")}
+    assert answers <= expected | {(503, "outcome_unknown")}, answers
+    assert all(told.answer is not None for told in crowd.told)
