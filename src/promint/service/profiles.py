@@ -86,16 +86,14 @@ class ProfileCalls:
         """
 
         async def work(transaction: Transaction) -> str:
-            await self._database(call, key.database_id)
             return await self._save(transaction, call, key, data, creates=creates)
 
-        return await self._once(call, work)
+        return await self._once(call, key.database_id, work)
 
     async def save_batch(self, call: Call, database_id: int, items: Sequence[BatchItem]) -> Any:
         """Save many profiles in one transaction; return for each its id or its refusal."""
 
         async def work(transaction: Transaction) -> list[str | PromintError]:
-            await self._database(call, database_id)
             outcomes: list[str | PromintError] = []
             for number, (key, data) in enumerate(items):
                 if number % BREATH == 0:
@@ -111,7 +109,7 @@ class ProfileCalls:
                     outcomes.append(saved)
             return outcomes
 
-        return await self._once(call, work)
+        return await self._once(call, database_id, work)
 
     async def delete(self, call: Call, key: ProfileKey) -> Any:
         """Delete a profile; return its id. Its unactivated codes are free again.
@@ -123,7 +121,6 @@ class ProfileCalls:
         """
 
         async def work(transaction: Transaction) -> str:
-            await self._database(call, key.database_id)
             profile = await self._find(transaction, key)
             if profile is None:
                 raise ProfileNotFound
@@ -133,7 +130,7 @@ class ProfileCalls:
             await transaction.record([self._event(call, EventKind.PROFILE_DELETED, holder)])
             return profile.id
 
-        return await self._once(call, work)
+        return await self._once(call, key.database_id, work)
 
     # -- inside a transaction --------------------------------------------------------------
 
@@ -237,13 +234,25 @@ class ProfileCalls:
             profile_id=holder.profile_id,
         )
 
-    async def _once(self, call: Call, work: Callable[[Transaction], Awaitable[Any]]) -> Any:
+    async def _once(
+        self, call: Call, database_id: int, work: Callable[[Transaction], Awaitable[Any]]
+    ) -> Any:
         """Run one transaction; with an idempotency key, at most once for all time.
+
+        The database is looked up before it begins: inside, a look-up would want a second
+        connection, and as many transactions as there are connections would wait for each other.
 
         Returns what `work` returns, or the recorded answer of the key.
         """
         idempotency, keyed = call.idempotency, call.keyed(self._idempotency_s)
+        not_found: NotFound | None = None
+        try:
+            await self._database(call, database_id)
+        except NotFound as error:
+            not_found = error
         if idempotency is None or keyed is None:
+            if not_found is not None:
+                raise not_found
             return await in_transaction(self._store, work)
 
         async def remembered(transaction: Transaction) -> Answer:
@@ -253,6 +262,8 @@ class ProfileCalls:
                     raise IdempotencyMismatch
                 return record.answer
             try:
+                if not_found is not None:
+                    raise not_found
                 outcome = await work(transaction)
             except (NotFound, Refused) as refusal:
                 outcome = refusal

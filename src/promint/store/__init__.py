@@ -242,7 +242,8 @@ class ExportedCode(NamedTuple):
 class Transaction(Protocol):
     """One transaction for everything that is not on the hot path. Commits when it is left well.
 
-    Raises `Lost` where another writer was first, wherever that shows, COMMIT included.
+    Raises `Lost` where another writer was first, wherever that shows, COMMIT included. Inside it
+    nothing may ask the store itself: that would take a second connection while one is held.
     """
 
     async def recall(self, key: IdempotencyId, now: int) -> IdempotencyRecord | None:

@@ -338,6 +338,9 @@ class PostgresStore:
     async def _transact_locked(self, connection: Connection, batch: Batch, sent: "_Sent") -> None:
         reads = batch.reads
         await connection.execute("BEGIN")
+        if reads.profiles:
+            profiles = composing.columns(sorted(reads.profiles))
+            await connection.fetch(sql.POSTGRES_LOCK_PROFILES, *profiles)
         codes = set(reads.codes)
         if reads.room:
             # Which codes have room is known only by looking; look, hold them, look again.

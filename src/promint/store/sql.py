@@ -557,6 +557,11 @@ POSTGRES_READ_ROOM = _part(
 
 # What the locked way holds before it reads. Keys come sorted, and the lock is taken in that
 # order, everywhere: two processes with one order never wait for each other in a circle.
+POSTGRES_LOCK_PROFILES = """
+SELECT 1 FROM unnest($1::bigint[], $2::text[]) v(d, h)
+JOIN profile f ON f.database_id = v.d AND f.profile_id = v.h
+ORDER BY f.database_id, f.profile_id FOR KEY SHARE OF f"""
+
 POSTGRES_LOCK_CODES = """
 SELECT 1 FROM unnest($1::bigint[], $2::text[]) v(s, c)
 JOIN promo_code p ON p.shard_key = v.s AND p.code_key = v.c
