@@ -505,7 +505,7 @@ anything = st.recursive(
 requests = st.dictionaries(st.sampled_from(NAMES), anything, max_size=8)
 calls = st.sampled_from(sorted(FIELDS))
 thorough = settings(
-    max_examples=500,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

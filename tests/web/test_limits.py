@@ -242,7 +242,7 @@ def test_a_client_that_drips_its_body_is_cut_and_others_are_served(impatient: Sh
 def test_a_client_that_does_not_read_its_export_is_cut_and_others_are_served(
     impatient: Shop,
 ) -> None:
-    program = impatient.service.program([f"{number:0>255}" for number in range(60_000)])
+    program = impatient.service.program([f"{number:0>255}" for number in range(40_000)])
 
     def exported_after(seconds: float) -> bytes:
         body = as_json({"loyalty_id": program})
@@ -395,7 +395,7 @@ def test_a_database_that_is_gone_breaks_exports_off_and_makes_the_service_unread
     with Running(url, environment={"PROMINT_DOUBT_TIMEOUT_S": "1"}) as service:
         shop = make_shop(service)
         assert_served(shop)
-        large = service.program([f"{number:0>255}" for number in range(60_000)])
+        large = service.program([f"{number:0>255}" for number in range(40_000)])
         with connected(service, receive_bytes=4096) as reader:
             body = as_json({"loyalty_id": large})
             reader.sendall(head(service, "promocodes/export_all", len(body)) + body)

@@ -149,8 +149,8 @@ def test_a_profile_has_the_documented_shape(customers: Customers) -> None:
 
 plain_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 values = st.recursive(
-    st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | plain_texts,
+    st.booleans() | st.integers(-(2**63), 2**64 - 1) | plain_texts
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner | st.none(), max_size=3)
     | st.dictionaries(plain_texts, inner | st.none(), max_size=3),
     max_leaves=6,
