@@ -82,7 +82,11 @@ def test_the_first_pages_are_among_those_that_are_run() -> None:
 
 def test_make_run_is_the_demo_that_the_readme_shows() -> None:
     planned = subprocess.run(
-        ["make", "--dry-run", "run"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", "run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     assert planned.stdout.splitlines()[-1] == ".venv/bin/promint demo"
