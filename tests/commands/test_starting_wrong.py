@@ -206,3 +206,10 @@ def test_an_option_that_cannot_be_is_a_usage_error(options: list[str]) -> None:
     assert said.code == 2
     assert "Traceback" not in said.err
     assert options[0] in said.err.splitlines()[-1]
+
+
+def test_an_empty_host_is_refused_and_not_taken_for_every_address(tmp_path: Path) -> None:
+    said = in_a_process("serve", "--host", "", "--database", f"sqlite:///{tmp_path / 'a.db'}")
+
+    assert said.code == 2
+    assert said.err.startswith("--host is empty")

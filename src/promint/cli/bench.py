@@ -110,6 +110,7 @@ def bench(
             note=note,
             is_throw_away=target.database is None,
         )
+        run.report.note_load(os.getloadavg()[0])
         try:
             if codes is not None:
                 measure_size(run, codes)

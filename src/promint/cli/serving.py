@@ -67,6 +67,9 @@ def serve(target: Target, host: str, port: int, workers: int) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not host.strip():
+        # To the system an empty name means every address; nobody should get that by accident.
+        fail("--host is empty. Write 127.0.0.1, or 0.0.0.0 for every address.", EXIT_UNUSABLE)
     try:
         return server.bind(host, port)
     except OSError as error:
