@@ -19,9 +19,10 @@ it has to see and what it makes of it. What went wrong on the way, and what is d
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any, ClassVar
+from typing import Any
 
 from promint.domain.errors import (
     IdempotencyMismatch,
@@ -71,7 +72,7 @@ class NotSeen(Exception):
     """The operation needs something that was not read for it; it goes again in the next batch."""
 
 
-class Operation:
+class Operation(ABC):
     """One request that changes codes.
 
     `event_id` is made once, when the request enters, and kept through every retry: it is how a
@@ -91,7 +92,6 @@ class Operation:
         "seen_again",
         "token_id",
     )
-    hot_key: ClassVar[Hashable | None] = None
 
     def __init__(
         self,
@@ -116,10 +116,11 @@ class Operation:
         self.outcome: Any = None
         self.future: asyncio.Future[Any] | None = None
 
+    @abstractmethod
     def read(self, reads: Reads) -> None:
         """Add what the operation has to see."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decide(self, work: "Workspace") -> Any:
         """Read `work`, decide, write to `work`; return the value of the answer.
 
@@ -129,7 +130,6 @@ class Operation:
             PromintError: the request is refused; nothing of it is written.
             NotSeen: it must be read for again.
         """
-        raise NotImplementedError
 
     def landed(self, code: str | None) -> Any:
         """Return the answer's value for a change that turned out to be committed."""
