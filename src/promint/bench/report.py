@@ -10,6 +10,9 @@ from typing import Any
 HALF_LOAD_P99_MS_MAX = 20.0
 """What the 99th percentile at half of the peak load has to stay under."""
 
+LOAD_PER_CORE_MAX = 0.25
+"""How busy a machine may be before a bench begins."""
+
 LIBRARIES = ("apsw", "asyncpg", "httptools", "msgspec", "uvicorn", "uvloop")
 
 
@@ -97,6 +100,15 @@ class Report:
     size: SizeResult | None = None
     memory: MemoryResult | None = None
     notes: list[str] = field(default_factory=list)
+
+    def note_load(self, load: float) -> None:
+        """Note that others kept the machine busy; `load` is its average over the last minute."""
+        cores = os.cpu_count() or 1
+        if load > LOAD_PER_CORE_MAX * cores:
+            self.notes.append(
+                f"Others kept the machine busy when the bench began (load {load:.1f} on {cores} "
+                "cores); the figures suffer from it, ratios included."
+            )
 
     @property
     def failed(self) -> int:
