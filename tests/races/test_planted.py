@@ -24,7 +24,7 @@ RACES: dict[str, Race] = {
     "any place": partial(racing.race_for_any_place, codes=4, clients=64),
     "unknown codes": partial(racing.race_for_unknown_codes, codes=16, racers=16),
     "unknown profiles": partial(racing.race_of_unknown_profiles, emails=16, racers=16),
-    "imports": partial(racing.race_of_imports, programs=6),
+    "imports": partial(racing.race_of_imports, programs=32),
     "deletions": partial(racing.race_with_deletions, customers=24),
     "last codes": partial(racing.race_for_the_last_codes, programs=8),
     "last of a profile": partial(racing.race_for_the_last_of_a_profile, customers=8),
@@ -46,7 +46,7 @@ ON_ONE_MECHANISM = [
 ]
 """On PostgreSQL each of these is guarded by something of its own."""
 
-TRIES = 10
+TRIES = 20
 """On a busy machine one process may be done before the next one begins, and nothing collides."""
 
 
