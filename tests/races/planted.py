@@ -151,7 +151,7 @@ def _ignore_conflicts_on_sqlite(*names: str) -> None:
 
 def _ignore_conflicts_on_postgres(*tables: str) -> None:
     """The same in the one statement of a batch, for the inserts into these tables."""
-    from promint.store import composing
+    from promint.store.postgres import composing
 
     compose = composing.write_statement
     last_of_all = rf"WHERE ok\.yes(?:{re.escape(sql.POSTGRES_AFTER_DETACHED)})?"

@@ -7,7 +7,15 @@ from promint.domain.errors import BadValue
 from promint.domain.model import BUCKETS_MAX, ID_MAX, CodeMatching, Database, LoyaltyProgram
 
 NAME_CHARACTERS_MAX = 255
-FIXED = ("id", "multiple_usage", "code_matching", "buckets", "created_at", "version")
+FIXED = (
+    "id",
+    "multiple_usage",
+    "code_matching",
+    "buckets",
+    "first_version",
+    "created_at",
+    "version",
+)
 """What no update can change: the codes that are there were made under it."""
 
 _LIMITS = ("code_limit", "profile_limit", "attach_limit", "activation_limit", "lifetime_s")

@@ -61,6 +61,7 @@ def create(
         expires_at=program.default_expire_date,
         expiry_source=ExpirySource.DEFAULT if has_default else ExpirySource.GIVEN,
         batch_id=batch_id,
+        version=program.first_version,
     )
 
 

@@ -262,6 +262,7 @@ class Service:
             call.token.id,
             call.request_id,
             source,
+            call.token.name,
             call.keyed(self._idempotency_s),
         )
         try:

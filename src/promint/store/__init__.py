@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from promint.domain.model import (
+    Batch,
     Database,
     Event,
     Holder,
@@ -20,6 +21,8 @@ from promint.domain.model import (
     PromoCode,
     Token,
 )
+from promint.store.searching import Searching
+from promint.store.staging import Staging
 
 CodeId = tuple[int, str]
 """`(shard_key, code_key)`: a promo code's primary key."""
@@ -197,7 +200,7 @@ class Writes:
         return bool(self.events or self.idempotency or self.codes)
 
 
-class Batch(Protocol):
+class RequestBatch(Protocol):
     """What the engine hands over: what to read, and how to decide once it is read."""
 
     reads: Reads
@@ -220,6 +223,7 @@ class CodeImport:
     token_id: int
     request_id: str
     source: str
+    author: str = ""
     keyed: Keyed | None = None
 
 
@@ -300,9 +304,26 @@ class Transaction(Protocol):
     async def revoke_token(self, name: str, now: int) -> list[int]:
         """Revoke the living tokens of that name and return their ids."""
 
+    async def insert_batch(self, batch: Batch) -> Batch:
+        """Add a batch, with the next free id."""
+
+    async def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch, held against other writers until the end."""
+
+    async def update_batch(self, batch: Batch) -> None:
+        """Write a batch as it became."""
+
 
 class Store(Protocol):
     """A store, open from `open` to `close`. Every method raises `Busy` when it cannot work now."""
+
+    @property
+    def searching(self) -> Searching:
+        """Looking for codes."""
+
+    @property
+    def staging(self) -> Staging:
+        """Bringing codes in by the million."""
 
     async def open(self) -> None:
         """Connect and check the schema.
@@ -338,6 +359,14 @@ class Store(Protocol):
     async def databases(self) -> list[Database]:
         """Return every database, by id."""
 
+    async def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch."""
+
+    async def batches(
+        self, loyalty_id: int | None, *, before_id: int | None = None, most: int = 100
+    ) -> list[Batch]:
+        """Return batches of one program or of all, the newest first, with ids below `before_id`."""
+
     async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
         """Return a code."""
 
@@ -350,7 +379,7 @@ class Store(Protocol):
     async def profile(self, holder: Holder) -> Profile | None:
         """Return a profile."""
 
-    async def transact(self, batch: Batch, *, locked: bool) -> None:
+    async def transact(self, batch: RequestBatch, *, locked: bool) -> None:
         """Read, decide and write a batch, all or nothing; it is committed on return.
 
         `locked` holds the rows between read and write, where the store has another way.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Container, Sequence
 
-from promint.domain.model import Event, EventKind
+from promint.domain.model import Batch, BatchKind, BatchState, Event, EventKind
 from promint.store import CodeImport, CodeImported
 
 Accepted = list[tuple[int, str, str]]
@@ -29,6 +29,27 @@ def sort_out(
             accepted.append((shard_key, code_key, code))
     imported = CodeImported(len(accepted), frozenset(duplicates), frozenset(over_limit))
     return imported, accepted
+
+
+def import_batch(job: CodeImport, imported: CodeImported, first_seq: int) -> Batch:
+    """Return the batch of an import that is whole: one transaction, done when it commits."""
+    return Batch(
+        0,
+        job.program.id,
+        BatchKind.IMPORT,
+        BatchState.DONE,
+        job.source,
+        job.author,
+        job.token_id,
+        job.now,
+        job.now,
+        total=len(job.codes),
+        inserted=imported.inserted,
+        duplicated=len(imported.duplicates),
+        discarded=len(imported.over_limit),
+        first_seq=first_seq,
+        last_seq=first_seq + imported.inserted - 1,
+    )
 
 
 def import_event(job: CodeImport, batch_id: int, imported: CodeImported) -> Event:

@@ -14,6 +14,10 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from promint.domain.model import (
+    ID_MAX,
+    Batch,
+    BatchKind,
+    BatchState,
     CodeMatching,
     Database,
     LoyaltyProgram,
@@ -39,14 +43,15 @@ NEVER = 9_223_372_036_854_775_807
 
 CODE_COLUMNS = (
     "shard_key, code_key, code, seq, created_at, expires_at, expiry_source, attached_at, "
-    "activated_at, attach_count, activation_count, database_id, profile_id, batch_id, version"
+    "activated_at, attach_count, activation_count, database_id, profile_id, batch_id, version, "
+    "fields"
 )
 
 CODE = f"SELECT {CODE_COLUMNS} FROM promo_code WHERE shard_key = $1 AND code_key = $2"
 
 INSERT_CODE = f"""
 INSERT INTO promo_code ({CODE_COLUMNS})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
 
 INSERT_NEW_CODE = INSERT_CODE + " ON CONFLICT (shard_key, code_key) DO NOTHING"
 
@@ -188,11 +193,40 @@ WHERE shard_key = $2 AND kind = 'codes' AND subject = ''"""
 
 # -- batches -------------------------------------------------------------------------------
 
-INSERT_BATCH = """
-INSERT INTO batch (loyalty_id, kind, source, created_at, token_id, inserted, duplicated, discarded)
-VALUES ($1, $2, $3, $4, $5, 0, 0, 0) RETURNING id"""
-
-FINISH_BATCH = "UPDATE batch SET inserted = $1, duplicated = $2, discarded = $3 WHERE id = $4"
+_BATCH_FIELDS = (
+    "loyalty_id",
+    "kind",
+    "state",
+    "source",
+    "author",
+    "token_id",
+    "created_at",
+    "finished_at",
+    "parameters",
+    "total",
+    "inserted",
+    "duplicated",
+    "discarded",
+    "rejected",
+    "changed",
+    "undone",
+    "touched",
+    "first_seq",
+    "last_seq",
+    "position",
+)
+BATCH_COLUMNS = "id, " + ", ".join(_BATCH_FIELDS)
+INSERT_BATCH = f"""
+INSERT INTO batch ({", ".join(_BATCH_FIELDS)})
+VALUES ({", ".join(f"${n}" for n, _ in enumerate(_BATCH_FIELDS, 1))}) RETURNING id"""
+UPDATE_BATCH = f"""
+UPDATE batch SET {", ".join(f"{name} = ${n}" for n, name in enumerate(_BATCH_FIELDS, 1))}
+WHERE id = ${len(_BATCH_FIELDS) + 1}"""
+BATCH = f"SELECT {BATCH_COLUMNS} FROM batch WHERE id = $1"
+POSTGRES_LOCK_BATCH = BATCH + " FOR UPDATE"
+BATCHES = f"SELECT {BATCH_COLUMNS} FROM batch WHERE id < $1 ORDER BY id DESC LIMIT $2"
+BATCHES_OF_PROGRAM = f"""
+SELECT {BATCH_COLUMNS} FROM batch WHERE loyalty_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"""
 
 # -- programs, databases, profiles, tokens -------------------------------------------------
 
@@ -311,6 +345,32 @@ def program_value(row: Any) -> LoyaltyProgram:
     return LoyaltyProgram(id=number, created_at=created_at, version=version, **values)
 
 
+def batches(
+    loyalty_id: int | None, before_id: int | None, most: int
+) -> tuple[str, tuple[int, ...]]:
+    """Return the statement that lists batches of a program or of all, and its parameters."""
+    before = ID_MAX if before_id is None else before_id
+    if loyalty_id is None:
+        return BATCHES, (before, most)
+    return BATCHES_OF_PROGRAM, (loyalty_id, before, most)
+
+
+def batch_row(batch: Batch) -> tuple[Any, ...]:
+    """Return the parameters of INSERT_BATCH; those of UPDATE_BATCH have the id behind them."""
+    row = {name: getattr(batch, name) for name in _BATCH_FIELDS}
+    row["parameters"] = json.dumps(batch.parameters, ensure_ascii=False)
+    return tuple(row.values())
+
+
+def batch_value(row: Any) -> Batch:
+    """Make a batch of its row, BATCH_COLUMNS."""
+    values = dict(zip(_BATCH_FIELDS, tuple(row)[1:], strict=True))
+    values["kind"] = BatchKind(values["kind"])
+    values["state"] = BatchState(values["state"])
+    values["parameters"] = json.loads(values["parameters"])
+    return Batch(row[0], **values)
+
+
 def database_settings(database: Database) -> str:
     """Return a database's settings as the JSON text that is stored."""
     settings = {k: v for k, v in asdict(database).items() if k not in ("id", "created_at")}
@@ -408,6 +468,7 @@ _READ_TYPES = {
     "profile_id": "text",
     "batch_id": "bigint",
     "version": "bigint",
+    "fields": "text",
     "bytes_1": "bytea",
     "bytes_2": "bytea",
 }
@@ -624,7 +685,8 @@ POSTGRES_WRITE_NEW_CODES = f"""
 new_codes AS (INSERT INTO promo_code ({CODE_COLUMNS})
     SELECT n.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
-        $12::bigint[], $13::text[], $14::bigint[], $15::bigint[]) n, ok WHERE ok.yes)"""
+        $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::text[]) n, ok
+    WHERE ok.yes)"""
 POSTGRES_WRITE_NEW_TALLIES = """
 new_tallies AS (INSERT INTO tally (shard_key, kind, subject, count, next_seq, version)
     SELECT n.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
@@ -680,5 +742,5 @@ POSTGRES_INSERT_CODES = f"""
 INSERT INTO promo_code ({CODE_COLUMNS})
 SELECT n.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
     $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
-    $12::bigint[], $13::text[], $14::bigint[], $15::bigint[]) n
+    $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::text[]) n
 ON CONFLICT (shard_key, code_key) DO NOTHING"""

@@ -16,6 +16,7 @@ import asyncpg
 from promint.domain import codetext, rules
 from promint.domain.errors import IdempotencyMismatch
 from promint.domain.model import (
+    Batch,
     Database,
     Event,
     Holder,
@@ -27,7 +28,6 @@ from promint.domain.model import (
 )
 from promint.store import (
     Answer,
-    Batch,
     Busy,
     CodeImport,
     CodeImported,
@@ -37,19 +37,20 @@ from promint.store import (
     IdempotencyRecord,
     Lost,
     Reads,
+    RequestBatch,
     Tally,
     TallyId,
     TryAgain,
     Unusable,
     Writes,
-    composing,
     migrations,
     sql,
 )
-from promint.store.importing import import_event, sort_out
+from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
-from promint.store.postgres_transaction import PostgresTransaction
-from promint.store.sessions import (
+from promint.store.postgres import composing
+from promint.store.postgres.searching import PostgresSearching
+from promint.store.postgres.sessions import (
     BROKEN,
     CONNECT_TIMEOUT_S,
     POOL_SESSION,
@@ -63,6 +64,8 @@ from promint.store.sessions import (
     translated,
     unreachable,
 )
+from promint.store.postgres.staging import PostgresStaging
+from promint.store.postgres.transaction import PostgresTransaction
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,8 @@ class PostgresStore:
         self._engine = HeldConnection(lambda: self._connect(SESSION))
         self._reads = HeldConnection(lambda: self._connect(SESSION))
         self._pool: Pool | None = None
+        self.searching = PostgresSearching(self._pooled)
+        self.staging = PostgresStaging(self)
         self._codes = Batcher(self._get_codes)
         self._profiles = Batcher(self._find_profiles)
 
@@ -244,6 +249,18 @@ class PostgresStore:
         """Return every database."""
         return [sql.database_value(row) for row in await self._rows(sql.DATABASES)]
 
+    async def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch."""
+        row = await self._row(sql.BATCH, batch_id)
+        return sql.batch_value(row) if row else None
+
+    async def batches(
+        self, loyalty_id: int | None, *, before_id: int | None = None, most: int = 100
+    ) -> list[Batch]:
+        """Return batches, the newest first."""
+        statement, parameters = sql.batches(loyalty_id, before_id, most)
+        return [sql.batch_value(row) for row in await self._rows(statement, *parameters)]
+
     async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
         """Return a code, read together with what else is asked for at this moment."""
         return await self._codes.get((shard_key, code_key))
@@ -298,7 +315,7 @@ class PostgresStore:
 
     # -- the batch -------------------------------------------------------------------------
 
-    async def transact(self, batch: Batch, *, locked: bool) -> None:
+    async def transact(self, batch: RequestBatch, *, locked: bool) -> None:
         """Read, decide and write, one of the two ways."""
         async with self._engine.lock:
             connection = await self._engine.get()
@@ -328,14 +345,18 @@ class PostgresStore:
         except BROKEN:
             self._engine.terminate()
 
-    async def _transact_quickly(self, connection: Connection, batch: Batch, sent: "_Sent") -> None:
+    async def _transact_quickly(
+        self, connection: Connection, batch: RequestBatch, sent: "_Sent"
+    ) -> None:
         found = await self._read(connection, batch.reads, None)
         writes = batch.decide(found)
         if writes:
             sent.write = True
             await self._write(connection, writes)
 
-    async def _transact_locked(self, connection: Connection, batch: Batch, sent: "_Sent") -> None:
+    async def _transact_locked(
+        self, connection: Connection, batch: RequestBatch, sent: "_Sent"
+    ) -> None:
         reads = batch.reads
         await connection.execute("BEGIN")
         if reads.profiles:
@@ -446,14 +467,14 @@ class PostgresStore:
         for row in await connection.fetch(composing.read_statement(tuple(parts)), *parameters):
             part = row[0]
             if part == composing.CODES:
-                found.codes[row[2], row[3]] = PromoCode._make(row[2:17])
+                found.codes[row[2], row[3]] = PromoCode._make(row[2:18])
             elif part == composing.PROGRAMS:
                 found.programs[row[5]] = sql.program_value((row[5], row[4], row[6], row[16]))
             elif part == composing.ATTACHMENTS:
                 found.attachments.add((row[2], row[3], row[13], row[14]))
             elif part == composing.IDEMPOTENCY:
                 found.idempotency[IdempotencyId(row[2], row[5], row[3])] = IdempotencyRecord(
-                    row[17], Answer(row[16], row[4], row[14], row[18])
+                    row[18], Answer(row[16], row[4], row[14], row[19])
                 )
             elif part == composing.PROFILES:
                 found.profiles.add(Holder(row[13], row[14]))
@@ -466,11 +487,11 @@ class PostgresStore:
             elif part == composing.EARLIER:
                 found.earlier_uses[row[2], row[3]] = row[10]
             elif part == composing.EVENTS:
-                found.landed_events[row[17]] = row[4]
+                found.landed_events[row[18]] = row[4]
             elif part == composing.FREE:
-                found.free.setdefault(wanted[row[1] - 1][0], []).append(PromoCode._make(row[2:17]))
+                found.free.setdefault(wanted[row[1] - 1][0], []).append(PromoCode._make(row[2:18]))
             else:
-                found.room.setdefault(room[row[1] - 1][0], []).append(PromoCode._make(row[2:17]))
+                found.room.setdefault(room[row[1] - 1][0], []).append(PromoCode._make(row[2:18]))
         for shards, request in wanted:
             if shards[0] != shards[1]:
                 await self._fill_up(connection, found, shards, request.now, request.wanted)
@@ -598,9 +619,8 @@ class PostgresStore:
             return imported
 
         following = await self._reserve(connection if holds_tally else None, program, len(accepted))
-        batch_id = await connection.fetchval(
-            sql.INSERT_BATCH, program.id, "import", job.source, job.now, job.token_id
-        )
+        batch = import_batch(job, imported, following)
+        batch_id = await connection.fetchval(sql.INSERT_BATCH, *sql.batch_row(batch))
         codes = sorted(
             rules.create(program, shard, key, code, following + n, job.now, batch_id)
             for n, (shard, key, code) in enumerate(accepted)
@@ -612,8 +632,6 @@ class PostgresStore:
             )
             if status != f"INSERT 0 {len(chunk_of_codes)}":
                 raise Lost("a code was created on attach meanwhile")
-        counts = (imported.inserted, len(imported.duplicates), len(imported.over_limit))
-        await connection.execute(sql.FINISH_BATCH, *counts, batch_id)
         await connection.execute(sql.INSERT_EVENT, *import_event(job, batch_id, imported))
         total = await connection.fetchval(sql.LOCK_CODES_TALLY, program.first_shard)
         if program.code_limit is not None and total + len(codes) > program.code_limit:

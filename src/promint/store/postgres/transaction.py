@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from promint.domain.model import (
+    Batch,
     Database,
     Event,
     Holder,
@@ -14,7 +15,7 @@ from promint.domain.model import (
     Token,
 )
 from promint.store import Answer, IdempotencyId, IdempotencyRecord, Keyed, Lost, NewProfile, sql
-from promint.store.sessions import Connection
+from promint.store.postgres.sessions import Connection
 
 
 class PostgresTransaction:
@@ -137,3 +138,17 @@ class PostgresTransaction:
     async def revoke_token(self, name: str, now: int) -> list[int]:
         """Revoke tokens."""
         return [row[0] for row in await self.connection.fetch(sql.REVOKE_TOKEN, now, name)]
+
+    async def insert_batch(self, batch: Batch) -> Batch:
+        """Add a batch."""
+        number = await self.connection.fetchval(sql.INSERT_BATCH, *sql.batch_row(batch))
+        return replace(batch, id=number)
+
+    async def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch, locked."""
+        row = await self.connection.fetchrow(sql.POSTGRES_LOCK_BATCH, batch_id)
+        return sql.batch_value(row) if row else None
+
+    async def update_batch(self, batch: Batch) -> None:
+        """Write a batch."""
+        await self.connection.execute(sql.UPDATE_BATCH, *sql.batch_row(batch), batch.id)

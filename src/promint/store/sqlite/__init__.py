@@ -12,9 +12,9 @@ import fcntl
 import itertools
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ import apsw
 from promint.domain import codetext, rules
 from promint.domain.errors import IdempotencyMismatch
 from promint.domain.model import (
+    Batch,
     Database,
     Event,
     Holder,
@@ -34,27 +35,26 @@ from promint.domain.model import (
 )
 from promint.store import (
     Answer,
-    Batch,
-    Busy,
     CodeImport,
     CodeImported,
     ExportedCode,
     Found,
     IdempotencyRecord,
-    Lost,
-    Poisoned,
     Reads,
+    RequestBatch,
     RoomRequest,
-    StoreError,
     Tally,
     Unusable,
     Writes,
     migrations,
     sql,
 )
-from promint.store.importing import import_event, sort_out
+from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
-from promint.store.sqlite_transaction import SqliteTransaction, insert_profile, remember
+from promint.store.sqlite.reading import Readers, off_loop, translated, translating
+from promint.store.sqlite.searching import SqliteSearching
+from promint.store.sqlite.staging import SqliteStaging
+from promint.store.sqlite.transaction import SqliteTransaction, insert_profile, remember
 
 APPLICATION_ID = 0x50524D54  # "PRMT"
 BUSY_TIMEOUT_MS = 5_000
@@ -72,23 +72,6 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def _translated(error: apsw.Error) -> StoreError:
-    """Make a driver's error ours, by its code."""
-    if isinstance(error, apsw.ConstraintError):
-        return Lost(str(error))
-    if isinstance(error, (apsw.MismatchError, apsw.TooBigError, apsw.RangeError)):
-        return Poisoned(str(error))
-    return Busy(str(error))
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise _translated(error) from error
-
-
 class SqliteStore:
     """Everything in one SQLite file.
 
@@ -103,7 +86,9 @@ class SqliteStore:
         self.is_service = is_service
         self._writing = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "promint-sqlite")
-        self._exports = ThreadPoolExecutor(4, "promint-export")
+        self._readers = Readers(lambda: self._connect(read_only=True))
+        self.searching = SqliteSearching(self._readers)
+        self.staging = SqliteStaging(self)
         self._checkpoints = ThreadPoolExecutor(1, "promint-checkpoint")
         self._checkpointing: asyncio.Task[None] | None = None
         self._log_pages = 0
@@ -132,7 +117,8 @@ class SqliteStore:
                     self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             for connection in (self._checkpointer, self._writer, self._reader):
                 connection.close()
-        for executor in (self._thread, self._checkpoints, self._exports):
+        self._readers.close()
+        for executor in (self._thread, self._checkpoints):
             executor.shutdown()
         if self._locks is not None:
             os.close(self._locks)
@@ -266,12 +252,12 @@ class SqliteStore:
         holds the writers for some milliseconds; after it the log starts anew in its own place.
         """
         for _ in range(CHECKPOINT_PASSES):
-            moved = await self._off_loop(self._checkpoints, self._move_log)
+            moved = await off_loop(self._checkpoints, self._move_log)
             if self._log_pages - moved < CHECKPOINT_TAIL_PAGES:
                 break
         if self._log_pages >= CHECKPOINT_PAGES:
             async with self._writing:
-                await self._off_loop(self._checkpoints, self._move_log)
+                await off_loop(self._checkpoints, self._move_log)
 
     def _move_log(self) -> int:
         """Return how many pages of the log have been moved by now."""
@@ -302,15 +288,15 @@ class SqliteStore:
             self._reader.execute("COMMIT")
 
     def _row(self, statement: str, *parameters: Any) -> Any:
-        # Not `with _translating()`: a context manager costs half of the look-up.
+        # Not `with translating()`: a context manager costs half of the look-up.
         try:
             self._begin_reading()
             return self._reader.execute(statement, parameters).fetchone()
         except apsw.Error as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     def _rows(self, statement: str, *parameters: Any) -> list[Any]:
-        with _translating():
+        with translating():
             self._begin_reading()
             return self._reader.execute(statement, parameters).fetchall()
 
@@ -345,6 +331,18 @@ class SqliteStore:
         """Return every database."""
         return [sql.database_value(row) for row in self._rows(sql.DATABASES)]
 
+    async def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch."""
+        row = self._row(sql.BATCH, batch_id)
+        return sql.batch_value(row) if row else None
+
+    async def batches(
+        self, loyalty_id: int | None, *, before_id: int | None = None, most: int = 100
+    ) -> list[Batch]:
+        """Return batches, the newest first."""
+        statement, parameters = sql.batches(loyalty_id, before_id, most)
+        return [sql.batch_value(row) for row in self._rows(statement, *parameters)]
+
     async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
         """Return a code."""
         row = self._row(sql.CODE, shard_key, code_key)
@@ -365,28 +363,14 @@ class SqliteStore:
 
     async def export(self, program: LoyaltyProgram) -> AsyncGenerator[Sequence[ExportedCode]]:
         """Yield a program's codes from a read transaction of their own."""
-        loop = asyncio.get_running_loop()
-        connection = self._connect(read_only=True)
-        connection.execute("BEGIN")
-        reading: asyncio.Future[list[Any]] | None = None
+        async with self._readers.snapshot() as snapshot:
 
-        def chunk(shard: int, seq: int, code_key: str, limit: int) -> list[Any]:
-            with _translating():
-                return connection.execute(sql.EXPORT, (shard, seq, code_key, limit)).fetchall()
+            async def fetch(*key: Any) -> list[Any]:
+                return await snapshot.rows(sql.EXPORT, *key)
 
-        async def fetch(*key: Any) -> list[Any]:
-            nonlocal reading
-            reading = loop.run_in_executor(self._exports, chunk, *key)
-            return await asyncio.shield(reading)
-
-        try:
             async with aclosing(in_creation_order(program, fetch)) as chunks:
                 async for codes in chunks:
                     yield codes
-        finally:
-            if reading is not None and not reading.done():
-                await asyncio.wait([reading])
-            connection.close()
 
     # -- writes ----------------------------------------------------------------------------
 
@@ -402,31 +386,17 @@ class SqliteStore:
                 except apsw.BusyError:
                     # Another process, a command, is writing: wait for it off the loop.
                     writer.set_busy_timeout(BUSY_TIMEOUT_MS)
-                    await self._off_loop(self._thread, writer.execute, "BEGIN IMMEDIATE")
+                    await off_loop(self._thread, writer.execute, "BEGIN IMMEDIATE")
                 yield writer
-                await self._off_loop(self._thread, writer.execute, "COMMIT")
+                await off_loop(self._thread, writer.execute, "COMMIT")
             except apsw.Error as error:
-                raise _translated(error) from error
+                raise translated(error) from error
             finally:
                 if writer.in_transaction:
                     with contextlib.suppress(apsw.Error):
                         writer.execute("ROLLBACK")
 
-    async def _off_loop(
-        self, thread: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any
-    ) -> Result:
-        """Run something that waits for the disk in a thread, to its end.
-
-        A caller that is cancelled still waits: nobody else may touch the connection before.
-        """
-        work_done = asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
-        try:
-            return await asyncio.shield(work_done)
-        except asyncio.CancelledError:
-            await asyncio.wait([work_done])
-            raise
-
-    async def transact(self, batch: Batch, *, locked: bool) -> None:
+    async def transact(self, batch: RequestBatch, *, locked: bool) -> None:
         """Read, decide and write under the file's one write lock, so nothing can be lost."""
         async with self._write_transaction() as writer:
             writes = batch.decide(self._read(writer, batch.reads))
@@ -561,8 +531,8 @@ class SqliteStore:
             return result
 
         async with self._writing:
-            with _translating():
-                return await self._off_loop(self._thread, transaction)
+            with translating():
+                return await off_loop(self._thread, transaction)
 
     def _import(self, writer: apsw.Connection, job: CodeImport) -> CodeImported:
         program = sql.program_value(next(writer.execute(sql.PROGRAM, (job.program.id,))))
@@ -577,16 +547,13 @@ class SqliteStore:
         imported, accepted = sort_out(job, keys, known, room)
 
         if accepted:
-            ((batch_id,),) = writer.execute(
-                sql.INSERT_BATCH, (program.id, "import", job.source, job.now, job.token_id)
-            )
+            batch = import_batch(job, imported, tally.next_seq)
+            ((batch_id,),) = writer.execute(sql.INSERT_BATCH, sql.batch_row(batch))
             codes = [
                 rules.create(program, shard, key, code, tally.next_seq + n, job.now, batch_id)
                 for n, (shard, key, code) in enumerate(accepted)
             ]
             writer.executemany(sql.INSERT_CODE, sorted(codes))
-            counts = (imported.inserted, len(imported.duplicates), len(imported.over_limit))
-            writer.execute(sql.FINISH_BATCH, (*counts, batch_id))
             writer.execute(sql.INSERT_EVENT, import_event(job, batch_id, imported))
             writer.execute(
                 sql.UPDATE_TALLY,

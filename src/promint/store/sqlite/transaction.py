@@ -7,6 +7,7 @@ from typing import Any
 import apsw
 
 from promint.domain.model import (
+    Batch,
     Database,
     Event,
     Holder,
@@ -139,3 +140,16 @@ class SqliteTransaction:
     async def revoke_token(self, name: str, now: int) -> list[int]:
         """Revoke tokens."""
         return [row[0] for row in self._writer.execute(sql.REVOKE_TOKEN, (now, name))]
+
+    async def insert_batch(self, batch: Batch) -> Batch:
+        """Add a batch."""
+        return replace(batch, id=self._row(sql.INSERT_BATCH, *sql.batch_row(batch))[0])
+
+    async def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch."""
+        row = self._row(sql.BATCH, batch_id)
+        return sql.batch_value(row) if row else None
+
+    async def update_batch(self, batch: Batch) -> None:
+        """Write a batch."""
+        self._writer.execute(sql.UPDATE_BATCH, (*sql.batch_row(batch), batch.id))

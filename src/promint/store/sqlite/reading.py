@@ -1,0 +1,110 @@
+"""Reads that take longer than a look-up: in threads, on read-only connections of their own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import apsw
+
+from promint.store import Busy, Lost, Poisoned, StoreError
+
+THREADS = 4
+Result = TypeVar("Result")
+
+
+def translated(error: apsw.Error) -> StoreError:
+    """Make a driver's error ours, by its code."""
+    if isinstance(error, apsw.ConstraintError):
+        return Lost(str(error))
+    if isinstance(error, (apsw.MismatchError, apsw.TooBigError, apsw.RangeError)):
+        return Poisoned(str(error))
+    return Busy(str(error))
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Raise a driver's errors as ours."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translated(error) from error
+
+
+async def off_loop(
+    thread: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any
+) -> Result:
+    """Run something that waits for the disk in a thread, to its end.
+
+    A caller that is cancelled still waits: nobody else may touch the connection before.
+    """
+    work_done = asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+    try:
+        return await asyncio.shield(work_done)
+    except asyncio.CancelledError:
+        await asyncio.wait([work_done])
+        raise
+
+
+class Readers:
+    """Threads that read. Each keeps a connection; a snapshot gets one of its own."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        """Take the maker of read-only connections."""
+        self._connect = connect
+        self._threads = ThreadPoolExecutor(THREADS, "promint-read")
+        self._kept = threading.local()
+        self._connections: list[apsw.Connection] = []
+
+    async def run(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Run `work` on a thread's kept connection, inside one read transaction."""
+
+        def reading() -> Result:
+            connection = getattr(self._kept, "connection", None)
+            if connection is None:
+                connection = self._kept.connection = self._connect()
+                self._connections.append(connection)
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("COMMIT")
+
+        with translating():
+            return await off_loop(self._threads, reading)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["Snapshot"]:
+        """Open a read transaction that stays at its moment until it is left."""
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            yield Snapshot(self._threads, connection)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._threads.shutdown()
+        for connection in self._connections:
+            connection.close()
+
+
+class Snapshot:
+    """A read transaction, used from one thread at a time."""
+
+    def __init__(self, threads: ThreadPoolExecutor, connection: apsw.Connection) -> None:
+        """Take the threads, and the connection inside BEGIN."""
+        self._threads = threads
+        self._connection = connection
+
+    async def rows(self, statement: str, *parameters: Any) -> list[Any]:
+        """Return all rows of a statement."""
+
+        def reading() -> list[Any]:
+            return self._connection.execute(statement, parameters).fetchall()
+
+        with translating():
+            return await off_loop(self._threads, reading)
