@@ -2,9 +2,19 @@
 
 import json
 from collections.abc import Container, Sequence
+from typing import Any
 
-from promint.domain.model import Batch, BatchKind, BatchState, Event, EventKind
+from promint.domain.model import (
+    Batch,
+    BatchKind,
+    BatchState,
+    Event,
+    EventKind,
+    ExpirySource,
+    LoyaltyProgram,
+)
 from promint.store import CodeImport, CodeImported
+from promint.store.staging import FILE_ORDER_MAX, Insertion, Refusal, RefusedRow
 
 Accepted = list[tuple[int, str, str]]
 """`(shard_key, code_key, code)` of the codes to insert, in order of creation."""
@@ -69,3 +79,92 @@ def import_event(job: CodeImport, batch_id: int, imported: CodeImported) -> Even
         job.request_id,
         details=json.dumps(details),
     )
+
+
+REFUSALS = {
+    1: Refusal.DUPLICATE_IN_FILE,
+    2: Refusal.DUPLICATE_IN_PROGRAM,
+    3: Refusal.OVER_LIMIT,
+}
+
+
+def refused_row(row: Any) -> RefusedRow:
+    """Make a refused row of a row of `staging_sql.REFUSED`."""
+    line, code, why, first_line = row
+    return RefusedRow(line, code, REFUSALS[why], first_line)
+
+
+def chunk_event(insertion: Insertion, program: LoyaltyProgram, count: int) -> Event:
+    """Return the event of a chunk of a stage that went in; each code points to its batch."""
+    return Event(
+        program.first_shard,
+        insertion.new_id(insertion.now),
+        insertion.kind,
+        insertion.now,
+        insertion.token_id,
+        insertion.request_id,
+        details=json.dumps({"batch_id": insertion.batch_id, "inserted": count}),
+    )
+
+
+def held_rows(
+    program: LoyaltyProgram, insertion: Insertion, rows: Sequence[Any]
+) -> tuple[list[tuple[Any, ...]], list[Event]]:
+    """Return the attachments and events of codes that came in with a holder.
+
+    `rows` are of `staging_sql.HELD_OF_CHUNK`. Each code has one event, of the version with which
+    it came, that says who holds it and when it was used.
+    """
+    attached, events = [], []
+    for shard_key, code_key, database_id, profile_id, *dates, expires_at, version in rows:
+        attached_at, activated_at = dates
+        holder = database_id, profile_id
+        attached.append(
+            (shard_key, code_key, *holder, attached_at, 0 if program.multiple_usage else 1)
+        )
+        events.append(
+            Event(
+                shard_key,
+                insertion.new_id(insertion.now),
+                insertion.kind,
+                insertion.now,
+                insertion.token_id,
+                insertion.request_id,
+                code_key,
+                version,
+                *holder,
+                attach_count=1,
+                activation_count=0 if activated_at is None else 1,
+                activated_at=activated_at,
+                expires_at=expires_at,
+                details=json.dumps({"batch_id": insertion.batch_id}),
+            )
+        )
+    return attached, events
+
+
+def chunk_parameters(
+    program: LoyaltyProgram,
+    insertion: Insertion,
+    span: tuple[int, int],
+    no_room: int,
+    room: int | None,
+) -> tuple[Any, ...]:
+    """Return the parameters of an insertion of the rows after `span[0]` up to `span[1]`."""
+    default = program.default_expire_date
+    source = ExpirySource.GIVEN if default is None else ExpirySource.DEFAULT
+    parameters = (
+        insertion.now,
+        default,
+        int(source),
+        insertion.batch_id,
+        program.first_version,
+        *span,
+        no_room,
+    )
+    return parameters if room is None else (*parameters, room)
+
+
+def number_column(total: int) -> str:
+    """Return the column of a sorted stage that numbers its rows in the order of creation."""
+    return "r.number" if total <= FILE_ORDER_MAX else "r.n"

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from promint.domain.model import LoyaltyProgram
+from promint.domain.model import EventKind, LoyaltyProgram
+
+FILE_ORDER_MAX = 100_000
+"""Up to so many rows are created in the order of their file; more of them in that of their keys.
+
+A tree that gets ten million entries in its own order is written once, in any other a thousand
+times over; and there is one for the keys and one for the order of creation.
+"""
 
 
 class StagedCode(NamedTuple):
@@ -73,6 +80,7 @@ class Insertion:
     """Under which batch a stage goes in, and who did it."""
 
     batch_id: int
+    kind: EventKind
     now: int
     token_id: int
     request_id: str

@@ -64,7 +64,7 @@ from promint.store.postgres.sessions import (
     translated,
     unreachable,
 )
-from promint.store.postgres.staging import PostgresStaging
+from promint.store.postgres.staging import IMPORT_LOCK, PostgresStaging
 from promint.store.postgres.transaction import PostgresTransaction
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,6 @@ POOL_MAX = 8
 IMPORT_CHUNK = 20_000
 IMPORT_TRIES = 5
 MIGRATION_LOCK = 0x50524D54
-IMPORT_LOCK = 0x50524D55
 
 
 class PostgresStore:
@@ -112,6 +111,11 @@ class PostgresStore:
             # PgBouncer hands a session's settings to whoever comes next, and refuses most.
             options["statement_cache_size"] = 0
         return options
+
+    async def connect_for_bulk(self) -> Connection:
+        """Return a new connection for long statements, the caller's to close."""
+        options = self._options(POOL_SESSION) | {"command_timeout": None}
+        return await asyncpg.connect(self._dsn, **options)
 
     async def _first_connection(self, session: dict[str, str]) -> Connection:
         try:
@@ -239,6 +243,12 @@ class PostgresStore:
     async def programs(self) -> list[LoyaltyProgram]:
         """Return every program."""
         return [sql.program_value(row) for row in await self._rows(sql.PROGRAMS)]
+
+    async def code_counts(self, programs: Sequence[LoyaltyProgram]) -> dict[int, int]:
+        """Return how many codes programs hold."""
+        shards = [program.first_shard for program in programs]
+        found = {row[0]: row[1] for row in await self._rows(sql.POSTGRES_CODE_COUNTS, shards)}
+        return {program.id: found.get(program.first_shard, 0) for program in programs}
 
     async def database(self, database_id: int) -> Database | None:
         """Return a database."""

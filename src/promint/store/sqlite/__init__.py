@@ -92,6 +92,7 @@ class SqliteStore:
         self._checkpoints = ThreadPoolExecutor(1, "promint-checkpoint")
         self._checkpointing: asyncio.Task[None] | None = None
         self._log_pages = 0
+        self._moves_log = False
         self._is_reading = False
         self._locks: int | None = None
 
@@ -233,12 +234,13 @@ class SqliteStore:
 
     async def _checkpoint_forever(self) -> None:
         """Move the log into the database, from time to time, if no other process does."""
-        mine = False
         for tick in itertools.count(1):
             await asyncio.sleep(CHECKPOINT_INTERVAL_S)
-            mine = mine or self._try_lock(self._CHECKPOINT)
+            self._moves_log = self._moves_log or self._try_lock(self._CHECKPOINT)
             # What another process wrote is not counted here, so look now and then all the same.
-            if mine and (self._log_pages >= CHECKPOINT_PAGES or tick % CHECKPOINT_TICKS == 0):
+            if self._moves_log and (
+                self._log_pages >= CHECKPOINT_PAGES or tick % CHECKPOINT_TICKS == 0
+            ):
                 try:
                     await self._checkpoint()
                 except apsw.Error as error:
@@ -321,6 +323,11 @@ class SqliteStore:
     async def programs(self) -> list[LoyaltyProgram]:
         """Return every program."""
         return [sql.program_value(row) for row in self._rows(sql.PROGRAMS)]
+
+    async def code_counts(self, programs: Sequence[LoyaltyProgram]) -> dict[int, int]:
+        """Return how many codes programs hold."""
+        found = {p.id: self._row(sql.TALLY, p.first_shard, sql.CODES, "") for p in programs}
+        return {loyalty_id: row[0] if row else 0 for loyalty_id, row in found.items()}
 
     async def database(self, database_id: int) -> Database | None:
         """Return a database."""
@@ -513,13 +520,26 @@ class SqliteStore:
             remember(writer, job.keyed, answer)
             return answer
 
-        return await self._bulk(work)
+        return await self.bulk(work)
 
-    async def _bulk(self, work: Callable[[apsw.Connection], Result]) -> Result:
+    async def on_writer(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Run work in the thread that also commits, with the lock held, in no transaction."""
+        async with self._writing:
+            with translating():
+                return await off_loop(self._thread, work, self._writer)
+
+    def log_pages(self) -> int:
+        """Return how many pages the write-ahead log had at this process's last commit."""
+        return self._log_pages
+
+    def is_alone(self) -> bool:
+        """Say whether this process moves the log, which a service would otherwise."""
+        return self._moves_log
+
+    async def bulk(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Run a long transaction in the thread that also commits, with the lock held."""
 
-        def transaction() -> Result:
-            writer = self._writer
+        def transaction(writer: apsw.Connection) -> Result:
             writer.set_busy_timeout(BUSY_TIMEOUT_MS)
             try:
                 writer.execute("BEGIN IMMEDIATE")
@@ -530,9 +550,7 @@ class SqliteStore:
                     writer.execute("ROLLBACK")
             return result
 
-        async with self._writing:
-            with translating():
-                return await off_loop(self._thread, transaction)
+        return await self.on_writer(transaction)
 
     def _import(self, writer: apsw.Connection, job: CodeImport) -> CodeImported:
         program = sql.program_value(next(writer.execute(sql.PROGRAM, (job.program.id,))))
