@@ -116,6 +116,9 @@ class Stage(Protocol):
     async def known(self, keys: Sequence[str]) -> dict[str, str]:
         """Return which of some keys the program or the stage has, each with its code."""
 
+    async def has_other_scripts(self) -> bool:
+        """Say whether the program has codes that begin with a letter beyond ASCII."""
+
     async def insert(self, insertion: Insertion, report: Report) -> Inserted:
         """Put the codes in, with the batch's counts.
 

@@ -85,6 +85,10 @@ WHERE e.n IS NOT NULL OR (p.code_key IS NOT NULL AND (p.batch_id IS NULL OR p.ba
     OR (p.code_key IS NULL AND r.line >= $2)
 ORDER BY r.line"""
 
+OTHER_SCRIPTS = """
+SELECT 1 FROM {codes} WHERE shard_key = $1 AND code_key >= $2 LIMIT 1"""
+BEYOND_ASCII = "\x80"
+
 SORTED_BY_KEY = "CREATE INDEX sorted_key ON sorted (code_key)"
 KNOWN_STAGED = "SELECT code FROM sorted WHERE code_key = $1 ORDER BY n LIMIT 1"
 

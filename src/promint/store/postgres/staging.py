@@ -205,6 +205,14 @@ class PostgresStage:
         rows = await self._connection.fetch(staging_sql.POSTGRES_KNOWN, shards, list(keys))
         return {row[0]: row[1] for row in rows}
 
+    async def has_other_scripts(self) -> bool:
+        """Look beyond ASCII in each shard."""
+        statement = self._of_store(staging_sql.OTHER_SCRIPTS)
+        for shard in range(self._program.first_shard, self._program.last_shard + 1):
+            if await self._connection.fetchval(statement, shard, staging_sql.BEYOND_ASCII):
+                return True
+        return False
+
     # -- the way in ------------------------------------------------------------------------
 
     async def insert(self, insertion: Insertion, report: Report) -> Inserted:

@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
@@ -46,11 +47,13 @@ from promint.store import (
     Tally,
     Unusable,
     Writes,
+    batch_sql,
     migrations,
     sql,
 )
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
+from promint.store.sqlite.jobs import SqliteJobs
 from promint.store.sqlite.reading import Readers, off_loop, translated, translating
 from promint.store.sqlite.searching import SqliteSearching
 from promint.store.sqlite.staging import SqliteStaging
@@ -58,6 +61,7 @@ from promint.store.sqlite.transaction import SqliteTransaction, insert_profile, 
 
 APPLICATION_ID = 0x50524D54  # "PRMT"
 BUSY_TIMEOUT_MS = 5_000
+BUSY_LOOK_S = 0.001
 CHECKPOINT_INTERVAL_S = 0.1
 CHECKPOINT_TICKS = 20
 CHECKPOINT_PAGES = 4_000
@@ -70,6 +74,16 @@ READER_CACHE_KIB = 32_768
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+
+def _wait_patiently(tries: int) -> bool:
+    """Wait for another process's write lock without SQLite's growing pauses.
+
+    A bulk job leaves the lock free for a few milliseconds between two chunks; whoever looks
+    every 100 ms would not get it for seconds.
+    """
+    time.sleep(BUSY_LOOK_S)
+    return tries * BUSY_LOOK_S * 1000 < BUSY_TIMEOUT_MS
 
 
 class SqliteStore:
@@ -89,9 +103,9 @@ class SqliteStore:
         self._readers = Readers(lambda: self._connect(read_only=True))
         self.searching = SqliteSearching(self._readers)
         self.staging = SqliteStaging(self)
+        self.jobs = SqliteJobs(self._write_transaction, self.bulk, self._readers)
         self._checkpoints = ThreadPoolExecutor(1, "promint-checkpoint")
         self._checkpointing: asyncio.Task[None] | None = None
-        self._log_pages = 0
         self._moves_log = False
         self._is_reading = False
         self._locks: int | None = None
@@ -105,7 +119,6 @@ class SqliteStore:
         self._writer = self._connect(cache_kib=WRITER_CACHE_KIB)
         self._reader = self._connect(cache_kib=READER_CACHE_KIB)
         self._checkpointer = self._connect()
-        self._writer.set_wal_hook(self._count_log)
         self._checkpointing = asyncio.create_task(self._checkpoint_forever())
 
     async def close(self) -> None:
@@ -237,10 +250,11 @@ class SqliteStore:
         for tick in itertools.count(1):
             await asyncio.sleep(CHECKPOINT_INTERVAL_S)
             self._moves_log = self._moves_log or self._try_lock(self._CHECKPOINT)
-            # What another process wrote is not counted here, so look now and then all the same.
-            if self._moves_log and (
-                self._log_pages >= CHECKPOINT_PAGES or tick % CHECKPOINT_TICKS == 0
-            ):
+            pages, moved = self._log()
+            is_due = pages - moved >= CHECKPOINT_PAGES or (
+                tick % CHECKPOINT_TICKS == 0 and pages > moved
+            )
+            if self._moves_log and is_due:
                 try:
                     await self._checkpoint()
                 except apsw.Error as error:
@@ -253,22 +267,22 @@ class SqliteStore:
         without bound. So the last pass, over the few pages that came in during the one before,
         holds the writers for some milliseconds; after it the log starts anew in its own place.
         """
+        pages = 0
         for _ in range(CHECKPOINT_PASSES):
-            moved = await off_loop(self._checkpoints, self._move_log)
-            if self._log_pages - moved < CHECKPOINT_TAIL_PAGES:
+            await off_loop(self._checkpoints, self._move_log)
+            pages, moved = self._log()
+            if pages - moved < CHECKPOINT_TAIL_PAGES:
                 break
-        if self._log_pages >= CHECKPOINT_PAGES:
+        if pages >= CHECKPOINT_PAGES:
             async with self._writing:
                 await off_loop(self._checkpoints, self._move_log)
 
-    def _move_log(self) -> int:
-        """Return how many pages of the log have been moved by now."""
-        _, moved = self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        return moved
+    def _move_log(self) -> None:
+        self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
-    def _count_log(self, connection: apsw.Connection, name: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
+    def _log(self) -> tuple[int, int]:
+        """Return how many pages the log has, whoever wrote them, and how many have been moved."""
+        return self._reader.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
     # -- reads -----------------------------------------------------------------------------
 
@@ -350,6 +364,19 @@ class SqliteStore:
         statement, parameters = sql.batches(loyalty_id, before_id, most)
         return [sql.batch_value(row) for row in self._rows(statement, *parameters)]
 
+    async def free_codes(self, program: LoyaltyProgram, now: int, most: int) -> int:
+        """Count free codes in a thread, shard after shard, until there are enough."""
+
+        def count(reader: apsw.Connection) -> int:
+            free = 0
+            for shard in range(program.first_shard, program.last_shard + 1):
+                free += next(reader.execute(batch_sql.COUNT_FREE, (shard, now, most - free)))[0]
+                if free >= most:
+                    break
+            return free
+
+        return await self._readers.run(count)
+
     async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
         """Return a code."""
         row = self._row(sql.CODE, shard_key, code_key)
@@ -392,7 +419,7 @@ class SqliteStore:
                     writer.execute("BEGIN IMMEDIATE")
                 except apsw.BusyError:
                     # Another process, a command, is writing: wait for it off the loop.
-                    writer.set_busy_timeout(BUSY_TIMEOUT_MS)
+                    writer.set_busy_handler(_wait_patiently)
                     await off_loop(self._thread, writer.execute, "BEGIN IMMEDIATE")
                 yield writer
                 await off_loop(self._thread, writer.execute, "COMMIT")
@@ -529,8 +556,9 @@ class SqliteStore:
                 return await off_loop(self._thread, work, self._writer)
 
     def log_pages(self) -> int:
-        """Return how many pages the write-ahead log had at this process's last commit."""
-        return self._log_pages
+        """Return how many pages of the write-ahead log wait to be moved."""
+        pages, moved = self._log()
+        return pages - moved
 
     def is_alone(self) -> bool:
         """Say whether this process moves the log, which a service would otherwise."""
@@ -598,7 +626,7 @@ class SqliteStore:
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         """Open a transaction on the writing connection."""
         async with self._write_transaction() as writer:
-            yield SqliteTransaction(writer)
+            yield SqliteTransaction(writer, self._read, self._write)
 
 
 def _pragma(connection: apsw.Connection, name: str) -> int:

@@ -66,7 +66,7 @@ class Writing(Protocol):
         """Run work in one write transaction, in the thread of the writing connection."""
 
     def log_pages(self) -> int:
-        """Return how long the write-ahead log was at the last commit."""
+        """Return how many pages of the write-ahead log wait to be moved."""
 
     def is_alone(self) -> bool:
         """Say whether no service serves the file."""
@@ -259,6 +259,14 @@ class SqliteStage:
             return found
 
         return await self._run(work)
+
+    async def has_other_scripts(self) -> bool:
+        """Look beyond ASCII in each shard."""
+        statement = self._of_store(staging_sql.OTHER_SCRIPTS)
+        for shard in range(self._program.first_shard, self._program.last_shard + 1):
+            if await self._one(statement, shard, staging_sql.BEYOND_ASCII):
+                return True
+        return False
 
     # -- the way in ------------------------------------------------------------------------
 
