@@ -9,8 +9,10 @@
     │   ├── BadValue                400 bad_value
     │   ├── UnknownMethod           404 unknown_method
     │   ├── UsePost                 405 use_post
+    │   ├── MethodNotAllowed        405 method_not_allowed
     │   ├── TooLarge                413 too_large
     │   ├── UnsupportedFormat       415 unsupported_format
+    │   ├── UseJson                 415 use_json
     │   └── IdempotencyMismatch     422 idempotency_mismatch
     ├── Denied                  use another token
     │   ├── TokenRequired           401 token_required
@@ -20,7 +22,10 @@
     │   ├── ProgramNotFound         404 program_not_found
     │   ├── CodeNotFound            404 code_not_found
     │   ├── DatabaseNotFound        404 database_not_found
-    │   └── ProfileNotFound         404 profile_not_found
+    │   ├── ProfileNotFound         404 profile_not_found
+    │   ├── BatchNotFound           404 batch_not_found
+    │   ├── JobNotFound             404 job_not_found
+    │   └── TokenNotFound           404 token_not_found
     ├── Refused                 accept the answer; nothing changed
     │   ├── CodeLimitReached        402 code_limit
     │   ├── ProfileLimitReached     402 profile_limit
@@ -34,6 +39,7 @@
     │   ├── NoFreeCode              409 none_free
     │   ├── ProfileAmbiguous        409 profile_ambiguous
     │   ├── Duplicate               409 duplicate
+    │   ├── AlreadyUndone           409 already_undone
     │   ├── CodeExpired             410 expired
     │   ├── ProgramInactive         423 program_inactive
     │   └── ProgramOutOfRange       423 program_out_of_range
@@ -80,6 +86,8 @@ class IncorrectRequest(BadRequest):
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__(f"{what}, {where}")
+        self.what = what
+        self.where = where
 
     @property
     def message(self) -> str:
@@ -120,6 +128,12 @@ class UsePost(BadRequest):
     number, reason, text = 405, "use_post", "Use POST"
 
 
+class MethodNotAllowed(BadRequest):
+    """The path of the management API exists, but not for this HTTP method."""
+
+    number, reason, text = 405, "method_not_allowed", "This path does not take this method"
+
+
 class TooLarge(BadRequest):
     """The body, or the list in it, is over its bound."""
 
@@ -130,6 +144,12 @@ class UnsupportedFormat(BadRequest):
     """The body is neither JSON nor XML in UTF-8."""
 
     number, reason, text = 415, "unsupported_format", "Use JSON or XML in UTF-8"
+
+
+class UseJson(BadRequest):
+    """The management API takes JSON only."""
+
+    number, reason, text = 415, "use_json", "Use JSON in UTF-8"
 
 
 class IdempotencyMismatch(BadRequest):
@@ -189,6 +209,24 @@ class ProfileNotFound(NotFound):
     """The matching leads to no profile."""
 
     reason, text = "profile_not_found", "Profile not found"
+
+
+class BatchNotFound(NotFound):
+    """No such batch, or not in this program."""
+
+    reason, text = "batch_not_found", "Batch not found"
+
+
+class JobNotFound(NotFound):
+    """No such job, or not for this token."""
+
+    reason, text = "job_not_found", "Job not found"
+
+
+class TokenNotFound(NotFound):
+    """No such living token, or not for this token."""
+
+    reason, text = "token_not_found", "Token not found"
 
 
 class Refused(PromintError):
@@ -282,6 +320,12 @@ class Duplicate(Conflict):
     """It exists already: a code in its program, an e-mail or phone in its database."""
 
     reason, text = "duplicate", "It exists already"
+
+
+class AlreadyUndone(Conflict):
+    """The batch was taken back before."""
+
+    reason, text = "already_undone", "Batch is already taken back"
 
 
 class CodeExpired(Refused):

@@ -325,8 +325,9 @@ class Job:
     """Long work that the service does. `done` of `total` are rows, or codes, as `phase` says.
 
     `total` is None while nobody knows. `result` is what the work returned, `error` the sentence
-    that ended it. A worker that has not been heard of since `heartbeat_at` is given up, and
-    another one resumes.
+    that ended it. A worker whose `heartbeat_at` stands still is given up, and another one resumes.
+    `attempts` is how often the job was begun. The phase began at `phase_at` with `phase_from` of
+    `total` done, which is what a rate is counted from.
     """
 
     id: int
@@ -348,6 +349,9 @@ class Job:
     started_at: int | None = None
     heartbeat_at: int | None = None
     finished_at: int | None = None
+    attempts: int = 0
+    phase_at: int | None = None
+    phase_from: int = 0
 
 
 class EventKind(IntEnum):
@@ -374,6 +378,7 @@ class EventKind(IntEnum):
     BATCH_UNDONE = 19
     LOW_STOCK = 20
     STOCK_RECOVERED = 21
+    DATABASE_UPDATED = 22
 
 
 class Event(NamedTuple):

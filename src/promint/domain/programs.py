@@ -1,10 +1,13 @@
 """What the settings of a program and a database can be."""
 
+import unicodedata
 from dataclasses import fields, replace
 from typing import Any
 
+from promint.domain.codetext import canonical
 from promint.domain.errors import BadValue
 from promint.domain.model import BUCKETS_MAX, ID_MAX, CodeMatching, Database, LoyaltyProgram
+from promint.domain.templates import Template
 
 NAME_CHARACTERS_MAX = 255
 FIXED = (
@@ -18,6 +21,28 @@ FIXED = (
 )
 """What no update can change: the codes that are there were made under it."""
 
+FIELDS_MAX = 50
+FIELD_CHARACTERS_MAX = 64
+RESERVED_FIELDS = frozenset(
+    {
+        "activated",
+        "activation_count",
+        "attach_count",
+        "attached",
+        "batch_id",
+        "code",
+        "created",
+        "database_id",
+        "db_id",
+        "email",
+        "expire_date",
+        "phone",
+        "profile_id",
+        "state",
+    }
+)
+"""What files call a code's own columns; no additional data field can be named so."""
+
 _LIMITS = ("code_limit", "profile_limit", "attach_limit", "activation_limit", "lifetime_s")
 
 
@@ -27,11 +52,13 @@ def checked(program: LoyaltyProgram) -> LoyaltyProgram:
     Raises:
         BadValue: one cannot; it names the setting.
     """
-    if not program.name.strip():
-        raise BadValue("empty", "name")
-    for name in ("name", "short_name", "access_group"):
+    check_name(program.name)
+    for name in ("short_name", "access_group"):
         if len(getattr(program, name)) > NAME_CHARACTERS_MAX:
             raise BadValue(f"longer than {NAME_CHARACTERS_MAX} characters", name)
+    _check_line(program.access_group, "access_group")
+    if program.archived and program.active:
+        raise BadValue("not while the program is archived", "active")
     if program.short_name and not program.short_name.isidentifier():
         raise BadValue("not one word of letters, digits and underscores", "short_name")
     if not 0 <= program.id <= ID_MAX:
@@ -49,7 +76,50 @@ def checked(program: LoyaltyProgram) -> LoyaltyProgram:
         raise BadValue(f"not a power of two from 1 to {BUCKETS_MAX}", "buckets")
     if program.code_matching not in list(CodeMatching):
         raise BadValue(f"not one of {', '.join(CodeMatching)}", "code_matching")
+    if program.template:
+        Template.parse(program.template, CodeMatching(program.code_matching))
+    _check_fields(program.fields)
     return program
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that lists could not show.
+
+    Raises:
+        BadValue: it is empty, too long, or more than one line.
+    """
+    if not name.strip():
+        raise BadValue("empty", "name")
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise BadValue(f"longer than {NAME_CHARACTERS_MAX} characters", "name")
+    _check_line(name, "name")
+
+
+def _check_line(text: str, where: str) -> None:
+    """Refuse what would break a line of a list, or could not be stored."""
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise BadValue("holds a control character", where)
+
+
+def _check_fields(names: tuple[str, ...]) -> None:
+    """Refuse names that a file's header could not tell apart, or not hold."""
+    if len(names) > FIELDS_MAX:
+        raise BadValue(f"more than {FIELDS_MAX}", "fields")
+    known = set[str]()
+    for name in names:
+        if not 1 <= len(name) <= FIELD_CHARACTERS_MAX or name != name.strip():
+            raise BadValue(
+                f"{name!r} is not 1 to {FIELD_CHARACTERS_MAX} characters without outer blanks",
+                "fields",
+            )
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+            raise BadValue(f"{name!r} holds a control character", "fields")
+        compared = canonical(name, CodeMatching.FORGIVING)
+        if compared in RESERVED_FIELDS:
+            raise BadValue(f"{name!r} is the name of a column of its own", "fields")
+        if compared in known:
+            raise BadValue(f"{name!r} twice", "fields")
+        known.add(compared)
 
 
 def changed(program: LoyaltyProgram, settings: dict[str, Any]) -> LoyaltyProgram:
@@ -71,9 +141,8 @@ def check_database(database: Database) -> None:
     """Refuse a database that cannot be so.
 
     Raises:
-        BadValue: it has no name, or its id is out of bounds.
+        BadValue: it has no name or one that is no line of text, or its id is out of bounds.
     """
-    if not database.name.strip():
-        raise BadValue("empty", "name")
+    check_name(database.name)
     if not 0 <= database.id <= ID_MAX:
         raise BadValue(f"not 1 to {ID_MAX}", "id")

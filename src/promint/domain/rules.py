@@ -272,3 +272,18 @@ def released(code: PromoCode, latest: Holder, attached_at: int) -> PromoCode:
         profile_id=latest.profile_id,
         version=code.version + 1,
     )
+
+
+def check_deleting(code: PromoCode) -> None:
+    """Refuse to delete a code that somebody holds, or used.
+
+    Raises:
+        AlreadyAttached: it is attached; what is activated is attached too.
+    """
+    if code.attach_count:
+        raise AlreadyAttached(code.code)
+
+
+def restored(before: PromoCode, code: PromoCode) -> PromoCode:
+    """Return `code` with the state it had `before`, as a version of its own."""
+    return before._replace(version=code.version + 1)
