@@ -22,6 +22,7 @@ from promint.domain.model import (
     PromoCode,
 )
 from promint.engine import NotSeen, Operation, Workspace
+from promint.service.drawing import Draw, NewCode
 from promint.store import (
     CodeId,
     FreeRequest,
@@ -34,6 +35,8 @@ from promint.store import (
 )
 
 ROOM_CANDIDATES_MAX = 32
+DRAWN_AT_ONCE = 4
+DRAWN_TIMES_MAX = 8
 
 CODES = "codes"
 HOLDINGS = "holdings"
@@ -277,6 +280,14 @@ class _Attaching(CodeOperation):
             self.program = program
             raise NotSeen
 
+    def _count(
+        self, work: Workspace, program: LoyaltyProgram, tally: Tally, code: PromoCode
+    ) -> None:
+        """Write that the program has this code more."""
+        more = tally._replace(total=tally.total + 1, next_seq=tally.next_seq + 1)
+        work.save_tally(codes_tally(program), more)
+        self._record(work, EventKind.CREATED, code, event_id=work.new_id(self.now))
+
     def _write(
         self,
         work: Workspace,
@@ -365,9 +376,7 @@ class Attach(_Attaching):
         if attached is code:
             return code.code
         if tally is not None:
-            more = tally._replace(total=tally.total + 1, next_seq=tally.next_seq + 1)
-            work.save_tally(codes_tally(program), more)
-            self._record(work, EventKind.CREATED, code, event_id=work.new_id(self.now))
+            self._count(work, program, tally, code)
         self._write(work, program, code, attached, holder)
         return code.code
 
@@ -377,14 +386,22 @@ class Attach(_Attaching):
 
 
 class AttachAny(_Attaching):
-    """Attach one free code: of a universal program the oldest with room for this profile."""
+    """Attach one free code: of a universal program the oldest with room for this profile.
 
-    __slots__ = ("drawn",)
+    Where none is free, the program's template makes one. It is drawn by `read`, once it is known
+    to be needed, and kept: so a commit that was cut off is looked for where it would be.
+    """
 
-    def __init__(self, program: LoyaltyProgram, **common: Any) -> None:
-        """No code is named; any shard of the program will do."""
+    __slots__ = ("_draw", "candidates", "drawn", "drawn_times", "generates")
+
+    def __init__(self, program: LoyaltyProgram, draw: Draw, **common: Any) -> None:
+        """No code is named; any shard of the program will do. `draw` makes codes up."""
         super().__init__(program, "", (program.first_shard, ""), **common)
+        self._draw = draw
+        self.candidates: list[NewCode] = []
         self.drawn: Shards | None = None
+        self.drawn_times = 0
+        self.generates = False
 
     @property
     def shards(self) -> Shards:
@@ -398,7 +415,7 @@ class AttachAny(_Attaching):
         return self.program.first_shard, self.program.last_shard
 
     def read(self, reads: Reads) -> None:
-        """Candidates: one for each such request, or the oldest ones with room."""
+        """Candidates: one for each such request, or the oldest ones with room; and drawn ones."""
         program = self.program
         reads.programs[program.id] = program
         self._read_holder(reads)
@@ -407,11 +424,17 @@ class AttachAny(_Attaching):
             wanted = 1 if program.attach_limit is None else ROOM_CANDIDATES_MAX
             holder = self._room_holder()
             reads.room[program.id, holder] = RoomRequest(program, holder, wanted, self.now)
-            return
-        before = reads.free.get(self.shards)
-        wanted = before.wanted + 1 if before else 1
-        now = min(before.now, self.now) if before else self.now
-        reads.free[self.shards] = FreeRequest(*self.shards, wanted, now)
+        else:
+            before = reads.free.get(self.shards)
+            wanted = before.wanted + 1 if before else 1
+            now = min(before.now, self.now) if before else self.now
+            reads.free[self.shards] = FreeRequest(*self.shards, wanted, now)
+        if self.generates:
+            if not self.candidates:
+                self.candidates = self._draw(program, DRAWN_AT_ONCE)
+                self.drawn_times += 1
+            reads.codes.update(code_id for code_id, _ in self.candidates)
+            reads.tallies.add(codes_tally(program))
 
     def _room_holder(self) -> Holder:
         """A profile that does not exist yet holds nothing, like this one."""
@@ -428,19 +451,54 @@ class AttachAny(_Attaching):
         holder = self._resolve_holder(work)
         rules.check_issuing(program, self.now)
         code = self._room(work, program) if program.multiple_usage else self._free(work)
+        tally = None
+        if code is None:
+            code, tally = self._generated(work, program)
 
         attached = rules.attach(program, code, holder, self.now, held=work.held(program, holder))
+        if tally is not None:
+            rules.check_code_limit(program, tally.total)
 
         self.drawn = code.shard_key, code.shard_key
-        work.found_code(code)
+        if tally is None:
+            work.found_code(code)
+        else:
+            self._count(work, program, tally, code)
         self._write(work, program, code, attached, holder)
         return code.code
 
-    def _free(self, work: Workspace) -> PromoCode:
+    def _check_seen(self, work: Workspace, program: LoyaltyProgram) -> None:
+        """Another template draws other codes, if any."""
+        if program.version != self.program.version:
+            self.generates = False
+            self.candidates = []
+        super()._check_seen(work, program)
+
+    def _generated(self, work: Workspace, program: LoyaltyProgram) -> tuple[PromoCode, Tally]:
+        """Return a new code, and the tally that it will be counted in."""
+        tally = work.tally(codes_tally(program))
+        if not self.generates or tally is None:
+            if not (program.creates_on_attach and program.template):
+                raise self._none_free()
+            self.generates = True
+            raise NotSeen
+        first, last = self.shards
+        for code_id, text in self.candidates:
+            if first <= code_id[0] <= last and work.code(code_id) is None:
+                return rules.create(program, *code_id, text, tally.next_seq, self.now), tally
+        if not self.candidates or self.drawn_times >= DRAWN_TIMES_MAX:
+            raise self._none_free()
+        self.candidates = []
+        raise NotSeen
+
+    def _none_free(self) -> PromintError:
+        return OutcomeUnknown() if self.in_doubt else NoFreeCode(str(self.program.id))
+
+    def _free(self, work: Workspace) -> PromoCode | None:
         candidates = work.found.free.get(self.shards, [])
         return self._first(work, self.shards, candidates, lambda code: code.is_free(self.now))
 
-    def _room(self, work: Workspace, program: LoyaltyProgram) -> PromoCode:
+    def _room(self, work: Workspace, program: LoyaltyProgram) -> PromoCode | None:
         holder = self._room_holder()
 
         def fits(code: PromoCode) -> bool:
@@ -455,7 +513,7 @@ class AttachAny(_Attaching):
         key: Hashable,
         candidates: list[PromoCode],
         fits: Callable[[PromoCode], bool],
-    ) -> PromoCode:
+    ) -> PromoCode | None:
         while candidates:
             code_id = candidates[0].shard_key, candidates[0].code_key
             code = work.code(code_id) or candidates[0]
@@ -466,7 +524,7 @@ class AttachAny(_Attaching):
         if key in work.exhausted:
             # All that were read have gone to others of this batch; there may be more.
             raise NotSeen
-        raise OutcomeUnknown if self.in_doubt else NoFreeCode(str(self.program.id))
+        return None
 
     def landed(self, code: str | None) -> Any:
         """Return the code that it was."""

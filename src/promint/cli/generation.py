@@ -1,0 +1,147 @@
+"""`promint codes generate`: the plan, and the codes."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from promint.bootstrap import code_source, make_means
+from promint.cli.output import (
+    ID,
+    Target,
+    answer,
+    command_options,
+    console,
+    fail,
+    listing,
+    run,
+    settings_of,
+)
+from promint.cli.programs import REMOVED, Moment
+from promint.domain.model import Batch
+from promint.domain.planning import Plan
+from promint.service.administration import Administration
+from promint.service.generation import COUNT_MAX, Generation
+from promint.store import Store
+
+
+class Rate(ProgressColumn):
+    """How many codes a second."""
+
+    def render(self, task: Task) -> Text:
+        """Say nothing while nothing is known."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+@click.command("generate")
+@click.argument("count", type=click.IntRange(1, COUNT_MAX), required=False)
+@click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
+@click.option("--template", help="Pattern of the codes; the program's, if none is named.")
+@click.option("--expire-date", "expires_at", type=Moment(), help="Expiry of these codes.")
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME=VALUE", help="Additional data of each code."
+)
+@click.option(
+    "--accept-guessable", is_flag=True, help="Generate codes that an attacker could guess."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what generating would mean.")
+@click.option(
+    "--resume",
+    "batch_id",
+    type=click.IntRange(1),
+    metavar="BATCH",
+    help="Go on with a batch that was interrupted.",
+)
+@command_options
+def codes_generate(
+    target: Target,
+    count: int | None,
+    loyalty_id: int,
+    template: str | None,
+    expires_at: int | None,
+    fields: tuple[str, ...],
+    accept_guessable: bool,
+    dry_run: bool,
+    batch_id: int | None,
+) -> None:
+    """Generate COUNT new codes of a template.
+
+    They are drawn from the operating system's chance. The plan says how large the template's
+    space is and how hard a code is to guess, and refuses what cannot work. An interrupted run
+    leaves a batch, with which --resume goes on.
+    """
+    if batch_id is None and count is None:
+        raise click.UsageError("Say how many codes, or which batch to --resume.")
+    if batch_id is not None and (template or expires_at is not None or fields or dry_run):
+        raise click.UsageError("A batch that is resumed has its template, date and fields.")
+    if expires_at is REMOVED:
+        expires_at = None
+    data = dict(map(_named_value, fields))
+    codes = code_source(settings_of(target))
+
+    async def work(store: Store, administration: Administration) -> Plan | Batch:
+        generation = Generation(make_means(store), codes)
+        if dry_run:
+            assert count is not None
+            return await generation.plan(
+                loyalty_id, count, template, accept_guessable=accept_guessable
+            )
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=target.as_json or not console.is_terminal,
+        )
+        with bar:
+            task = bar.add_task("Drawing", total=count)
+
+            async def show(done: int, total: int | None, phase: str) -> None:
+                bar.update(task, description=phase.capitalize(), completed=done, total=total)
+
+            return await generation.generate(
+                loyalty_id,
+                count,
+                template=template,
+                expires_at=expires_at,
+                fields=data,
+                accept_guessable=accept_guessable,
+                progress=show,
+                resume_batch=batch_id,
+            )
+
+    done = run(target, work)
+    if isinstance(done, Plan):
+        _show_plan(target, done)
+    else:
+        values = {"batch_id": done.id, "generated": done.inserted, "template": done.source}
+        answer(target, values, listing(values))
+
+
+def _named_value(text: str) -> tuple[str, str]:
+    name, is_named, value = text.partition("=")
+    if not is_named:
+        raise click.UsageError(f"{text!r} is not NAME=VALUE.")
+    return name, value
+
+
+def _show_plan(target: Target, plan: Plan) -> None:
+    """Print a plan; one that is refused ends the command as a refusal would."""
+    refused = [f"Refused: {one.sentence}: {one.advice}." for one in plan.refusals]
+    values: dict[str, Any] = {**asdict(plan), "bits": round(plan.bits, 1)}
+    values["used_share"] = round(plan.used_share, 6)
+    answer(target, {**values, "sentence": plan.sentence}, "\n".join([plan.sentence, *refused]))
+    if plan.refusals:
+        fail("These codes cannot be generated so.")
