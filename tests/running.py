@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from promint.bootstrap import make_service, make_store, new_ids, utc_now
-from promint.cli.codes import operator_call
+from promint.cli.output import operator_call
 from promint.config import read_settings
 from promint.domain import identities
 from promint.domain.model import Database, LoyaltyProgram, ProfileKey, Scope

@@ -7,23 +7,36 @@ import os
 import secrets
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
-from promint.config import Settings, read_settings
+from promint.config import BadSetting, Settings, environment_of, read_settings
+from promint.domain.errors import BadValue, OutcomeUnknown, StoreBusy
 from promint.domain.ids import IdMaker
+from promint.domain.rude import DEFAULT_WORDS, RudeWords
 from promint.engine import Engine
 from promint.service import Service
+from promint.service.drawing import CodeSource
+from promint.service.job_processes import JobProcesses
+from promint.service.means import Means
+from promint.service.stock import Stock
 from promint.store import Store, StoreError, Unusable
 from promint.store.postgres import PostgresStore
 from promint.store.sqlite import SqliteStore
 from promint.web.api import Api
 from promint.web.app import App
+from promint.web.manage.app import Manage
+from promint.web.manage.endpoints import Bounds
 
 log = logging.getLogger(__name__)
 
 FORGET_INTERVAL_S = 60.0
 FORGET_PAUSE_S = 0.05
 FORGET_MOST = 1_000
+
+JOB_COMMAND = (sys.executable, "-m", "promint")
+"""What a job's process runs, with `job run …` behind it."""
+DAY_S = 86_400.0
 
 SQLITE = "sqlite:///"
 POSTGRES = ("postgresql://", "postgres://")
@@ -80,6 +93,31 @@ def make_store(settings: Settings, *, is_service: bool = False) -> Store:
     )
 
 
+def code_source(settings: Settings) -> CodeSource:
+    """Return what makes codes up, with the operator's list of rude words or our own.
+
+    Raises:
+        BadSetting: the list cannot be read, or has a word of one letter.
+    """
+    return CodeSource(os_random, _rude_words(settings.rude_words_file))
+
+
+@cache
+def _rude_words(path: str) -> RudeWords:
+    if not path:
+        return RudeWords(DEFAULT_WORDS)
+    try:
+        lines = Path(path).expanduser().read_text("utf-8-sig").splitlines()
+        return RudeWords(line for line in map(str.strip, lines) if line and line[0] != "#")
+    except (OSError, UnicodeDecodeError, BadValue) as error:
+        raise BadSetting(f"PROMINT_RUDE_WORDS_FILE cannot be used: {error}") from error
+
+
+def make_means(store: Store) -> Means:
+    """Return what the use cases of a command need: the operator asks."""
+    return Means(store, new_ids(), utc_now, os_random)
+
+
 def make_service(store: Store, settings: Settings, ids: IdMaker) -> tuple[Service, Engine]:
     """Return the use cases over an open store, and the engine that has to be drained."""
     engine = Engine(
@@ -94,11 +132,26 @@ def make_service(store: Store, settings: Settings, ids: IdMaker) -> tuple[Servic
         store,
         engine,
         ids=ids,
+        codes=code_source(settings),
         monotonic=time.monotonic,
         cache_s=settings.cache_s,
         idempotency_s=settings.idempotency_hours * 3600,
     )
     return service, engine
+
+
+def make_job_processes(store: Store, settings: Settings) -> JobProcesses:
+    """Return what looks after the jobs in an open store, not yet started."""
+    return JobProcesses(
+        make_means(store),
+        command=JOB_COMMAND,
+        environment={**os.environ, **environment_of(settings)},
+        monotonic=time.monotonic,
+        at_once=settings.jobs_at_once,
+        stale_s=settings.job_stale_s,
+        stop_s=settings.drain_timeout_s,
+        files_s=settings.job_files_days * DAY_S,
+    )
 
 
 def make_app(settings: Settings) -> App:
@@ -115,21 +168,38 @@ def make_app(settings: Settings) -> App:
         import_codes_max=settings.import_codes_max,
         always_200=settings.always_200,
     )
+    manage = Manage(
+        service,
+        store,
+        now=utc_now,
+        ids=ids,
+        random_bytes=os_random,
+        codes=code_source(settings),
+        bounds=Bounds(
+            settings.body_bytes_max,
+            settings.upload_bytes_max,
+            settings.idempotency_hours * 3600,
+        ),
+    )
 
+    jobs = make_job_processes(store, settings)
     tasks: set[asyncio.Task[None]] = set()
 
     async def start() -> None:
         await store.open()
         tasks.add(asyncio.create_task(_forget_forever(store)))
+        tasks.add(asyncio.create_task(_watch_stock(store, ids, settings.stock_interval_s)))
+        jobs.start()
 
     async def stop() -> None:
+        await jobs.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await engine.drain()
         await store.close()
 
-    return App(api, store, start=start, stop=stop)
+    return App(api, manage, store, start=start, stop=stop)
 
 
 async def _forget_forever(store: Store) -> None:
@@ -143,6 +213,17 @@ async def _forget_forever(store: Store) -> None:
                 pause_s = FORGET_PAUSE_S
         except StoreError as error:
             log.warning("old idempotency records stay for now: %s", error)
+
+
+async def _watch_stock(store: Store, ids: IdMaker, interval_s: float) -> None:
+    """Raise an event where free codes fall under `low_stock`, and where they recover."""
+    stock = Stock(Means(store, ids, utc_now, os_random, request_id="low-stock"))
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await stock.look()
+        except (StoreError, StoreBusy, OutcomeUnknown) as error:
+            log.warning("the stock of programs is not known for now: %s", error)
 
 
 def app_of_environment() -> App:

@@ -35,6 +35,9 @@ class Settings:
         64 * MEBIBYTE, "bytes", "the largest body of promocodes/import and profiles/import_batch"
     )
     body_bytes_max: int = _setting(MEBIBYTE, "bytes", "the largest body of any other call")
+    upload_bytes_max: int = _setting(
+        4096 * MEBIBYTE, "bytes", "the largest file that the management API takes for an import"
+    )
     import_codes_max: int = _setting(100_000, "codes", "the most codes in one import request")
     header_bytes_max: int = _setting(65_536, "bytes", "the most bytes of request line and headers")
     header_timeout_s: float = _setting(
@@ -60,6 +63,24 @@ class Settings:
     statement_cache: bool = _setting(
         True, "true or false", "keep prepared statements; off behind PgBouncer"
     )
+    rude_words_file: str = _setting(
+        "", "file", "words that no generated code shall spell, one a line; empty is our own list"
+    )
+    jobs_at_once: int = _setting(
+        1, "processes", "how many jobs one service process runs at once, of different programs"
+    )
+    job_heartbeat_s: float = _setting(
+        2.0, "seconds", "how often a job's process says that it lives and how far it is"
+    )
+    job_stale_s: float = _setting(
+        30.0, "seconds", "after what silence a job's process is given up and the job begun again"
+    )
+    job_files_days: float = _setting(
+        7.0, "days", "how long the files of a job that has ended are kept"
+    )
+    stock_interval_s: float = _setting(
+        5.0, "seconds", "how often the free codes of programs with low_stock are counted"
+    )
     drain_timeout_s: int = _setting(
         20, "seconds", "how long requests under way may take once the service is told to stop"
     )
@@ -70,6 +91,10 @@ class Settings:
             value = getattr(self, setting.name)
             if not isinstance(value, (str, bool)) and not 0 < value < NUMBER_MAX:
                 raise BadSetting(f"{PREFIX}{setting.name.upper()} must be more than 0 and finite")
+        if self.job_stale_s < 3 * self.job_heartbeat_s:
+            raise BadSetting(
+                f"{PREFIX}JOB_STALE_S must be at least 3 times {PREFIX}JOB_HEARTBEAT_S"
+            )
 
 
 def settings_fields() -> tuple[Field[Any], ...]:
@@ -92,6 +117,14 @@ def read_settings(environment: Mapping[str, str] | None = None, **given: Any) ->
         elif name in environment:
             values[setting.name] = _read(name, environment[name], type(setting.default))
     return Settings(**values)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment variables that make a process read these settings."""
+    return {
+        PREFIX + setting.name.upper(): str(getattr(settings, setting.name))
+        for setting in fields(settings)
+    }
 
 
 def _read(name: str, text: str, kind: type) -> Any:

@@ -52,7 +52,7 @@ def _settings() -> str:
         default = str(setting.default).lower() if isinstance(setting.default, bool) else None
         shown = (
             f"`{PREFIX}{setting.name.upper()}`",
-            f"`{default or setting.default}`",
+            f"`{default or setting.default}`" if setting.default != "" else "none",
             setting.metadata["unit"],
             setting.metadata["meaning"].replace("|", "\\|"),
         )

@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 
 from promint.bootstrap import is_sqlite, make_service, new_ids, sqlite_path
-from promint.cli.codes import COMMAND
+from promint.cli.output import COMMAND
 from promint.config import read_settings
 from promint.domain.model import Database, LoyaltyProgram, Profile, ProfileKey, Scope, Token
 from promint.service import Call

@@ -15,7 +15,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -35,7 +35,7 @@ READY_MAX = 500_000
 class Order:
     """What to send: requests for `count` numbers from `first` on, or drawn from 1 to `drawn`.
 
-    Of drawn ones there is no end unless `count` says one.
+    Of drawn ones there is no end unless `count` says one. `keeps_latencies` brings each of them.
     """
 
     port: int
@@ -47,6 +47,7 @@ class Order:
     count: int = 0
     drawn: int = 0
     rate: float = 0.0
+    keeps_latencies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Phase:
     """What came back. Latencies are in milliseconds; `failed` are answers that say no success.
 
     `sent` counts the numbers that were used up, `rate` the successes within the time.
+    `latencies_ms` are sorted, and there if they were asked for.
     """
 
     sent: int
@@ -65,6 +67,7 @@ class Phase:
     first_failure: str
     seconds: float
     load_cpu_us: float
+    latencies_ms: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +273,7 @@ async def _phase(order: Order) -> Phase:
         first_failure=load.first_failure,
         seconds=seconds,
         load_cpu_us=cpu / max(answered, 1) * 1e6,
+        latencies_ms=[value * 1000 for value in latencies] if order.keeps_latencies else [],
     )
 
 

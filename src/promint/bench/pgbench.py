@@ -112,6 +112,19 @@ def whole_seconds(seconds: float) -> int:
     return max(1, round(seconds))
 
 
+def without_password(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL to be an argument, and what else the environment has to say.
+
+    An argument can be read by everyone on the machine.
+    """
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url, {}
+    login, _, place = parts.netloc.rpartition("@")
+    parts = parts._replace(netloc=f"{login.partition(':')[0]}@{place}")
+    return urlunsplit(parts), {"PGPASSWORD": unquote(urlsplit(url).password or "")}
+
+
 def run(url: str, script: str, seconds: float, values: Mapping[str, int]) -> Floor:
     """Run one of `SCRIPTS`; `values` are what it works on.
 
@@ -125,13 +138,7 @@ def run(url: str, script: str, seconds: float, values: Mapping[str, int]) -> Flo
     command = shutil.which("pgbench")
     if command is None:
         raise BenchFailed("pgbench is not installed.")
-    parts = urlsplit(url)
-    environment = {**os.environ, "PGOPTIONS": OPTIONS}
-    if parts.password is not None:
-        # An argument could be read by everyone on the machine.
-        environment["PGPASSWORD"] = unquote(parts.password)
-        login, _, place = parts.netloc.rpartition("@")
-        parts = parts._replace(netloc=f"{login.partition(':')[0]}@{place}")
+    login, environment = without_password(url)
     with tempfile.TemporaryDirectory(prefix="promint-bench-") as folder:
         path = Path(folder) / f"{script}.sql"
         path.write_text(text)
@@ -142,9 +149,9 @@ def run(url: str, script: str, seconds: float, values: Mapping[str, int]) -> Flo
                 f"--time={whole_seconds(seconds)}",
                 f"--file={path}",
                 "--define=turn=0",
-                urlunsplit(parts),
+                login,
             ],
-            env=environment,
+            env={**os.environ, **environment, "PGOPTIONS": OPTIONS},
             capture_output=True,
             text=True,
             check=False,

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +19,8 @@ from promint.config import PREFIX
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
+COMMAND_S_MAX = 4 * 3600.0
+PEAK_INTERVAL_S = 0.02
 PROC = Path("/proc")
 
 
@@ -50,15 +54,7 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         """End it."""
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        _end(self.process)
 
     def read_line(self) -> Any:
         """Return the next line of its output, which is JSON.
@@ -89,6 +85,118 @@ class Process:
         except OSError:
             return None
         return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process, whether it wants to or not, and close what leads to it."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that came to its end: wall-clock seconds from start to exit, and its output.
+
+    `peak_mb` is the most memory that it had resident; None where that cannot be read.
+    """
+
+    seconds: float
+    peak_mb: float | None
+    output: str
+
+
+class Command:
+    """A command that runs beside the bench; it is ended when its block is left before its end."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Keep what to run, and what to add to the environment."""
+        self._arguments = list(arguments)
+        self._environment = environment
+        self._peak_mb: float | None = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(  # noqa: S603  # found by us, arguments of our own
+            self._arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **self._environment},
+            text=True,
+        )
+        self._watching = threading.Event()
+        self._watch = threading.Thread(target=self._watch_memory, name="promint-bench-peak")
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, if it has not ended."""
+        _end(self._process)
+        self._watching.set()
+        self._watch.join()
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def wait(self) -> Ended:
+        """Return what came of it, once it has ended.
+
+        Raises:
+            BenchFailed: it failed, or runs for hours.
+        """
+        try:
+            output, errors = self._process.communicate(timeout=COMMAND_S_MAX)
+        except subprocess.TimeoutExpired:
+            raise BenchFailed(f"`{self._name}` took more than {COMMAND_S_MAX:,.0f} s.") from None
+        seconds = time.monotonic() - self._started
+        if self._process.returncode:
+            said = (errors or output).strip()[-500:]
+            raise BenchFailed(f"`{self._name}` ended with {self._process.returncode}: {said}")
+        return Ended(seconds, self._peak_mb, output)
+
+    @property
+    def _name(self) -> str:
+        return " ".join([Path(self._arguments[0]).name, *self._arguments[1:]])
+
+    def _watch_memory(self) -> None:
+        """Read the high-water mark now and then; it only rises, so hardly anything is missed.
+
+        What the system says after the end would count the bench's own memory at the fork.
+        """
+        path = PROC / str(self._process.pid) / "status"
+        while not self._watching.wait(PEAK_INTERVAL_S):
+            try:
+                text = path.read_text()
+            except OSError:
+                return
+            _, found, rest = text.partition("VmHWM:")
+            if found:
+                self._peak_mb = int(rest.split()[0]) * 1024 / 1e6
+
+
+def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> Ended:
+    """Run a command to its end.
+
+    Raises:
+        BenchFailed: it failed.
+    """
+    with Command(arguments, environment) as command:
+        return command.wait()
 
 
 class Serving(Process):

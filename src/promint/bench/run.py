@@ -64,7 +64,14 @@ class Run:
                 preparing.remove(prepared)
 
     def order(
-        self, port: int, text: str, seconds: float, *, rate: float = 0.0, **numbers: int
+        self,
+        port: int,
+        text: str,
+        seconds: float,
+        *,
+        rate: float = 0.0,
+        keeps_latencies: bool = False,
+        **numbers: int,
     ) -> Order:
         """Return an order for the load."""
         return Order(
@@ -74,6 +81,7 @@ class Run:
             connections=self.connections,
             profiles=PROFILES,
             rate=rate,
+            keeps_latencies=keeps_latencies,
             **numbers,
         )
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from promint.cli.output import ID, NEW_ID, Target, answer, command_options, run, table
+from promint.cli.output import ID, NEW_ID, Target, answer, command_options, listing, run, table
+from promint.domain.errors import DatabaseNotFound
 from promint.domain.model import Database, Scope
 from promint.service.administration import Administration
 from promint.store import Store
@@ -101,7 +102,11 @@ def token_revoke(target: Target, name: str) -> None:
 
 @click.group("database")
 def database_group() -> None:
-    """Create and list databases of profiles."""
+    """Create and change databases of profiles."""
+
+
+GROUP_HELP = "ID:NAME of a group; 0:main if none."
+CREATES_HELP = "Whether attach makes a profile that it does not find."
 
 
 def _group(text: str) -> tuple[int, str]:
@@ -122,12 +127,8 @@ def _group(text: str) -> tuple[int, str]:
 )
 @click.option("--description", default="", help="A line about it.")
 @click.option("--ui-tag", "ui_tags", multiple=True, help="A tag; more than one.")
-@click.option("--group", "groups", multiple=True, help="ID:NAME of a group; 0:main if none.")
-@click.option(
-    "--creates-profiles/--no-creates-profiles",
-    default=False,
-    help="Whether attach makes a profile that it does not find.",
-)
+@click.option("--group", "groups", multiple=True, help=GROUP_HELP)
+@click.option("--creates-profiles/--no-creates-profiles", default=False, help=CREATES_HELP)
 @command_options
 def database_create(
     target: Target,
@@ -174,3 +175,52 @@ def database_list(target: Target) -> None:
         ]
 
     table(target, "databases", run(target, work))
+
+
+@database_group.command("show")
+@click.argument("db_id", type=ID)
+@command_options
+def database_show(target: Target, db_id: int) -> None:
+    """Show a database's settings."""
+
+    async def work(store: Store, administration: Administration) -> Database:
+        found = await store.database(db_id)
+        if found is None:
+            raise DatabaseNotFound(str(db_id))
+        return found
+
+    values = _database_shown(run(target, work))
+    answer(target, values, listing(values))
+
+
+@database_group.command("update")
+@click.argument("db_id", type=ID)
+@click.option("--name", help="Its name.")
+@click.option("--description", help="A line about it.")
+@click.option("--ui-tag", "ui_tags", multiple=True, help="A tag; more than one.")
+@click.option("--group", "groups", multiple=True, help=GROUP_HELP)
+@click.option("--creates-profiles/--no-creates-profiles", default=None, help=CREATES_HELP)
+@command_options
+def database_update(target: Target, db_id: int, groups: tuple[str, ...], **settings: Any) -> None:
+    """Change the named settings, and no others."""
+    named = {name: value for name, value in settings.items() if value not in (None, ())}
+    if groups:
+        named["groups"] = tuple(_group(group) for group in groups)
+
+    async def work(store: Store, administration: Administration) -> Database:
+        return await administration.update_database(db_id, named)
+
+    changed = run(target, work)
+    answer(target, _database_shown(changed), f"Updated database {changed.id}: {changed.name}")
+
+
+def _database_shown(database: Database) -> dict[str, Any]:
+    return {
+        "db_id": database.id,
+        "name": database.name,
+        "description": database.description,
+        "ui_tags": list(database.ui_tags),
+        "groups": [f"{number}:{name}" for number, name in database.groups],
+        "creates_profiles": database.creates_profiles,
+        "created": write_moment(database.created_at),
+    }

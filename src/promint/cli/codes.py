@@ -1,49 +1,31 @@
 """`promint codes`: files of codes in, one code looked at."""
 
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 import click
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
-from promint.bootstrap import make_service, new_ids, utc_now
+from promint.bootstrap import make_service, new_ids
+from promint.cli.changes import codes_change
+from promint.cli.generation import codes_generate
+from promint.cli.importing import codes_import
 from promint.cli.output import (
     ID,
     Target,
     answer,
     command_options,
-    console,
     listing,
+    operator_call,
     run,
     settings_of,
 )
 from promint.domain import codetext
 from promint.domain.errors import CodeNotFound
-from promint.domain.model import EventKind, PromoCode, Scope, Token
-from promint.service import Call, Service
+from promint.domain.model import EventKind, PromoCode
+from promint.service import Service
 from promint.service.administration import Administration
-from promint.service.calls import ImportOutcome
 from promint.store import Store
 from promint.wire import shapes
 from promint.wire.moments import write_moment
-
-CHUNK = 50_000
-BOM = b"\xef\xbb\xbf"
-REJECTS_SHOWN = 10
-COMMAND = Token(0, "command", frozenset(Scope))
-"""The operator at the keyboard: every right, and no token of the store."""
-
-
-def operator_call() -> Call:
-    """Return a call by the operator, at this moment."""
-    return Call(COMMAND, "command", utc_now())
 
 
 @click.group()
@@ -51,89 +33,9 @@ def codes() -> None:
     """Bring codes in and look at them."""
 
 
-def _chunks(file: IO[bytes], unreadable: Callable[[int], None]) -> Iterator[tuple[list[str], int]]:
-    """Yield codes, one a line, and how many bytes they took; blank lines are passed over.
-
-    `unreadable` is told the number of each line that is not UTF-8.
-    """
-    lines: list[str] = []
-    size = 0
-    for number, line in enumerate(file, 1):
-        size += len(line)
-        try:
-            text = (line.removeprefix(BOM) if number == 1 else line).decode()
-        except UnicodeDecodeError:
-            unreadable(number)
-            continue
-        if text.strip():
-            lines.append(text.rstrip("\r\n"))
-        if len(lines) == CHUNK:
-            yield lines, size
-            lines, size = [], 0
-    yield lines, size
-
-
-@codes.command("import")
-@click.argument("file", type=click.File("rb"))
-@click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
-@command_options
-def codes_import(target: Target, file: IO[bytes], loyalty_id: int) -> None:
-    """Import a text FILE of codes, one a line ('-' reads standard input).
-
-    Each chunk of 50,000 is one transaction, so a second run of a file that was interrupted
-    adds only what is missing.
-    """
-    counts = {"inserted": 0, "duplicated": 0, "discarded_by_limit": 0, "unusable": 0}
-    rejects: list[str] = []
-    size = None
-    if file.seekable():
-        size = file.seek(0, 2)
-        file.seek(0)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[codes]:,} codes"),
-        console=console,
-        disable=target.as_json or not console.is_terminal,
-    )
-
-    def reject(what: str) -> None:
-        counts["unusable"] += 1
-        if len(rejects) < REJECTS_SHOWN:
-            rejects.append(what)
-
-    def unreadable(number: int) -> None:
-        reject(f"line {number}: not UTF-8")
-
-    def note(outcome: ImportOutcome) -> None:
-        counts["inserted"] += outcome.inserted
-        counts["duplicated"] += outcome.duplicated
-        counts["discarded_by_limit"] += outcome.discarded_by_limit
-        for item in outcome.items:
-            if item.error is not None and item.error.number == 400:
-                reject(f"{item.code!r}: {item.error.message}")
-
-    async def work(store: Store, administration: Administration) -> None:
-        service, _ = make_service(store, settings_of(target), new_ids())
-        with progress:
-            task = progress.add_task("Importing", total=size, codes=0)
-            for chunk, read_bytes in _chunks(file, unreadable):
-                if chunk:
-                    outcome = await service.import_codes(
-                        operator_call(), loyalty_id, chunk, source=file.name
-                    )
-                    assert isinstance(outcome, ImportOutcome)
-                    note(outcome)
-                progress.update(task, advance=read_bytes, codes=counts["inserted"])
-
-    run(target, work)
-    lines = [f"{name:<20} {count:>12,}" for name, count in counts.items()]
-    if rejects:
-        lines += ["", "The first codes that cannot be used:", *rejects]
-    answer(target, {**counts, "rejects": rejects}, "\n".join(lines))
+codes.add_command(codes_change)
+codes.add_command(codes_generate)
+codes.add_command(codes_import)
 
 
 @codes.command("show")

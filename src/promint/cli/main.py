@@ -5,7 +5,7 @@ import logging
 import click
 
 from promint import __version__
-from promint.cli import admin, bench, codes, programs, serving
+from promint.cli import admin, batches, bench, codes, jobs, profiles, programs, serving
 from promint.cli.output import Target
 
 
@@ -28,10 +28,14 @@ for command in (
     serving.serve,
     serving.migrate,
     serving.settings,
+    serving.openapi,
     admin.token,
     admin.database_group,
     programs.program,
+    profiles.profile,
     codes.codes,
+    batches.batch,
+    jobs.job_group,
     bench.bench,
 ):
     main.add_command(command)

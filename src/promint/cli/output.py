@@ -15,7 +15,8 @@ from rich.console import Console
 from promint.bootstrap import make_store, new_ids, os_random, utc_now
 from promint.config import BadSetting, Settings, read_settings
 from promint.domain.errors import PromintError
-from promint.domain.model import ID_MAX
+from promint.domain.model import ID_MAX, Scope, Token
+from promint.service import Call
 from promint.service.administration import Administration
 from promint.store import Store, StoreError, Unusable
 
@@ -36,6 +37,15 @@ class Target:
 
     database: str | None = None
     as_json: bool = False
+
+
+COMMAND = Token(0, "command", frozenset(Scope))
+"""The operator at the keyboard: every right, and no token of the store."""
+
+
+def operator_call() -> Call:
+    """Return a call by the operator, at this moment."""
+    return Call(COMMAND, "command", utc_now())
 
 
 def fail(sentence: str, code: int = EXIT_FAILED) -> NoReturn:

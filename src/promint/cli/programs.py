@@ -10,7 +10,14 @@ import click
 from promint.cli.output import ID, NEW_ID, Target, answer, command_options, listing, run, table
 from promint.domain.errors import BadValue, ProgramNotFound
 from promint.domain.model import CodeMatching, LoyaltyProgram
-from promint.service.administration import Administration
+from promint.domain.sentences import limits_sentence
+from promint.service.administration import (
+    PERSONAL,
+    UNIVERSAL,
+    Administration,
+    ProgramFilter,
+    kind_of,
+)
 from promint.store import Store
 from promint.wire.moments import read_moment, write_moment
 
@@ -121,9 +128,9 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(program: LoyaltyProgram) -> dict[str, Any]:
-    """Return a program as commands show it: moments as text."""
-    values = {"loyalty_id": program.id, **asdict(program)}
-    del values["id"]
+    """Return a program as commands show it: moments as text, limits as a sentence too."""
+    values = {"loyalty_id": program.id, **asdict(program), "limits": limits_sentence(program)}
+    del values["id"], values["first_version"]
     for name in ("issue_from", "issue_until", "default_expire_date", "created_at"):
         values[name] = write_moment(values[name]) or None
     return values
@@ -151,8 +158,13 @@ def program_create(target: Target, name: str, number: int, **settings: Any) -> N
 
 
 @program.command("list")
+@click.option("--active/--no-active", default=None, help="Only those that are on, or off.")
+@click.option("--archived", is_flag=True, help="Only archived ones; they are hidden else.")
+@click.option("--kind", type=click.Choice([PERSONAL, UNIVERSAL]), help="Only of this kind.")
+@click.option("--name", default="", help="Only those with this in their name.")
+@click.option("--access-group", help="Only those of this group.")
 @command_options
-def program_list(target: Target) -> None:
+def program_list(target: Target, **wanted: Any) -> None:
     """List the programs."""
 
     async def work(store: Store, administration: Administration) -> list[dict[str, Any]]:
@@ -160,12 +172,12 @@ def program_list(target: Target) -> None:
             {
                 "loyalty_id": program.id,
                 "name": program.name,
-                "kind": "universal" if program.multiple_usage else "personal",
+                "kind": kind_of(program),
                 "active": program.active,
                 "issue_from": write_moment(program.issue_from),
                 "issue_until": write_moment(program.issue_until),
             }
-            for program in await store.programs()
+            for program in ProgramFilter(**wanted).chosen(await store.programs())
         ]
 
     table(target, "programs", run(target, work))
@@ -175,7 +187,7 @@ def program_list(target: Target) -> None:
 @click.argument("loyalty_id", type=ID)
 @command_options
 def program_show(target: Target, loyalty_id: int) -> None:
-    """Show a program's settings."""
+    """Show a program's settings, and its limits as a sentence."""
 
     async def work(store: Store, administration: Administration) -> LoyaltyProgram:
         found = await store.program(loyalty_id)
@@ -213,11 +225,38 @@ def program_deactivate(target: Target, loyalty_id: int) -> None:
     _change(target, loyalty_id, {"active": False}, "Deactivated")
 
 
+@program.command("archive")
+@click.argument("loyalty_id", type=ID)
+@command_options
+def program_archive(target: Target, loyalty_id: int) -> None:
+    """Switch a program off and hide it from lists. Its codes and their history stay."""
+
+    async def work(store: Store, administration: Administration) -> LoyaltyProgram:
+        return await administration.archive_program(loyalty_id)
+
+    _say(target, run(target, work), "Archived")
+
+
+@program.command("unarchive")
+@click.argument("loyalty_id", type=ID)
+@command_options
+def program_unarchive(target: Target, loyalty_id: int) -> None:
+    """Show an archived program in lists again. It stays off until it is activated."""
+
+    async def work(store: Store, administration: Administration) -> LoyaltyProgram:
+        return await administration.unarchive_program(loyalty_id)
+
+    _say(target, run(target, work), "Unarchived")
+
+
 def _change(target: Target, loyalty_id: int, settings: dict[str, Any], done: str) -> None:
     async def work(store: Store, administration: Administration) -> LoyaltyProgram:
         return await administration.update_program(loyalty_id, settings)
 
-    changed = run(target, work)
+    _say(target, run(target, work), done)
+
+
+def _say(target: Target, changed: LoyaltyProgram, done: str) -> None:
     answer(target, shown(changed), f"{done} program {changed.id}: {changed.name}")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,6 @@ from typing import Any
 import click
 
 from promint.bootstrap import is_sqlite, make_service, make_store, new_ids, os_random, utc_now
-from promint.cli.codes import operator_call
 from promint.cli.output import (
     EXIT_UNUSABLE,
     Target,
@@ -23,6 +23,7 @@ from promint.cli.output import (
     console,
     fail,
     open_store,
+    operator_call,
     settings_of,
     storeless_options,
     table,
@@ -202,3 +203,12 @@ def settings(target: Target) -> None:
         for setting in settings_fields()
     ]
     table(target, "settings", rows)
+
+
+@click.command()
+@storeless_options
+def openapi(target: Target) -> None:
+    """Print the OpenAPI document of the management API."""
+    from promint.web.manage.openapi import document
+
+    click.echo(json.dumps(document(), ensure_ascii=False, indent=None if target.as_json else 2))

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from promint.domain.errors import AccessDenied
 from promint.domain.model import Scope, Token
 from promint.engine import Render
-from promint.store import IdempotencyId, Keyed, StoreError
+from promint.store import Answer, IdempotencyId, Keyed, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,14 @@ class Call:
         shard_key = int.from_bytes(hashlib.blake2b(named).digest()[:8], "big") % 4096
         record = IdempotencyId(shard_key, self.token.id, self.idempotency.key)
         return Keyed(record, self.idempotency.digest, self.now, self.now + keep_s * 1_000_000)
+
+
+class Answered(Exception):
+    """An idempotency key was used before for the same request; `answer` is what that one got."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
 
 
 class Remembered(Generic[Key, Value]):

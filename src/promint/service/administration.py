@@ -1,15 +1,11 @@
 """Programs, databases and tokens: made and changed by the people who run them."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from promint.domain import programs
-from promint.domain.errors import (
-    BadValue,
-    Duplicate,
-    ProgramNotFound,
-)
+from promint.domain.errors import BadValue, DatabaseNotFound, Duplicate, ProgramNotFound
 from promint.domain.ids import IdMaker
 from promint.domain.model import (
     BUCKETS_MAX,
@@ -21,12 +17,48 @@ from promint.domain.model import (
     Token,
 )
 from promint.service.access import new_token, token_digest
-from promint.service.transactions import in_transaction
+from promint.service.transactions import Once, in_transaction, once_in_transaction
 from promint.store import Store, Transaction
+
+PERSONAL, UNIVERSAL = "personal", "universal"
+"""The two kinds of program: a code belongs to one profile at a time, or to many."""
+
+
+def kind_of(program: LoyaltyProgram) -> str:
+    """Return the word for a program's kind."""
+    return UNIVERSAL if program.multiple_usage else PERSONAL
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFilter:
+    """Which programs a list shows; None does not narrow. Archived ones only when asked for."""
+
+    active: bool | None = None
+    archived: bool = False
+    kind: str | None = None
+    name: str = ""
+    access_group: str | None = None
+
+    def chosen(self, listed: Iterable[LoyaltyProgram]) -> list[LoyaltyProgram]:
+        """Return those that match; `name` is a part of theirs, in any case."""
+        part = self.name.casefold()
+        return [
+            program
+            for program in listed
+            if program.archived == self.archived
+            and self.active in (None, program.active)
+            and self.kind in (None, kind_of(program))
+            and self.access_group in (None, program.access_group)
+            and part in program.name.casefold()
+        ]
 
 
 class Administration:
-    """What an operator changes. Every change leaves an event; `token_id` 0 is a command."""
+    """What an operator changes. Every change leaves an event; `token_id` 0 is a command.
+
+    With an idempotency key, `once`, what is made is made once; the methods that take it then
+    raise `Answered` where the key was used before.
+    """
 
     def __init__(
         self,
@@ -46,7 +78,9 @@ class Administration:
         self._token_id = token_id
         self._request_id = request_id
 
-    async def create_program(self, program: LoyaltyProgram) -> LoyaltyProgram:
+    async def create_program(
+        self, program: LoyaltyProgram, once: Once | None = None
+    ) -> LoyaltyProgram:
         """Create a program; an id of 0 takes the next free one.
 
         Raises:
@@ -62,7 +96,7 @@ class Administration:
             await transaction.record([self._event(EventKind.PROGRAM_CREATED, made.first_shard)])
             return made
 
-        return await in_transaction(self._store, work)
+        return await once_in_transaction(self._store, once, work)
 
     async def update_program(self, loyalty_id: int, settings: dict[str, Any]) -> LoyaltyProgram:
         """Change the named settings and no others.
@@ -85,8 +119,26 @@ class Administration:
 
         return await in_transaction(self._store, work)
 
-    async def clone_program(self, loyalty_id: int, settings: dict[str, Any]) -> LoyaltyProgram:
-        """Create a program with another's settings, none of its codes, and a new id.
+    async def archive_program(self, loyalty_id: int) -> LoyaltyProgram:
+        """Switch a program off and hide it from lists. Its codes and their history stay.
+
+        Raises:
+            ProgramNotFound: there is no such program.
+        """
+        return await self.update_program(loyalty_id, {"archived": True, "active": False})
+
+    async def unarchive_program(self, loyalty_id: int) -> LoyaltyProgram:
+        """Show an archived program in lists again. It stays off until it is activated.
+
+        Raises:
+            ProgramNotFound: there is no such program.
+        """
+        return await self.update_program(loyalty_id, {"archived": False})
+
+    async def clone_program(
+        self, loyalty_id: int, settings: dict[str, Any], once: Once | None = None
+    ) -> LoyaltyProgram:
+        """Create a program with another's settings, none of its codes or past, and a new id.
 
         Raises:
             ProgramNotFound, BadValue, Duplicate: as above.
@@ -94,10 +146,11 @@ class Administration:
         before = await self._store.program(loyalty_id)
         if before is None:
             raise ProgramNotFound(str(loyalty_id))
-        given = {"id": 0, "name": f"{before.name} (copy)", **settings}
-        return await self.create_program(replace(before, **given))
+        name = f"{before.name} (copy)"
+        given = {"id": 0, "name": name, "archived": False, "first_version": 1, **settings}
+        return await self.create_program(replace(before, **given), once)
 
-    async def create_database(self, database: Database) -> Database:
+    async def create_database(self, database: Database, once: Once | None = None) -> Database:
         """Create a database; an id of 0 takes the next free one.
 
         Raises:
@@ -111,8 +164,34 @@ class Administration:
             if database.id and await transaction.database(database.id):
                 raise Duplicate(str(database.id))
             made = await transaction.insert_database(database)
-            await transaction.record([self._event(EventKind.DATABASE_CREATED, made.id % 4096)])
+            await transaction.record([self._database_event(EventKind.DATABASE_CREATED, made.id)])
             return made
+
+        return await once_in_transaction(self._store, once, work)
+
+    async def update_database(self, database_id: int, settings: dict[str, Any]) -> Database:
+        """Change the named settings of a database and no others.
+
+        Raises:
+            DatabaseNotFound: there is no such database.
+            BadValue: a setting is unknown, or cannot be so.
+        """
+        known = {field.name for field in fields(Database)} - {"id", "created_at"}
+        for name in settings:
+            if name not in known:
+                raise BadValue("unknown", name)
+
+        async def work(transaction: Transaction) -> Database:
+            before = await transaction.database(database_id)
+            if before is None:
+                raise DatabaseNotFound(str(database_id))
+            after = replace(before, **settings)
+            programs.check_database(after)
+            if after != before:
+                await transaction.update_database(after)
+                event = self._database_event(EventKind.DATABASE_UPDATED, database_id)
+                await transaction.record([event])
+            return after
 
         return await in_transaction(self._store, work)
 
@@ -129,8 +208,7 @@ class Administration:
             BadValue: the name is empty, or there is no scope.
             Duplicate: a living token has that name.
         """
-        if not name.strip():
-            raise BadValue("empty", "name")
+        programs.check_name(name)
         if not scopes:
             raise BadValue("empty", "scope")
         if any(token.name == name and not token.revoked_at for token in await self._store.tokens()):
@@ -156,6 +234,9 @@ class Administration:
             return revoked
 
         return await in_transaction(self._store, work)
+
+    def _database_event(self, kind: EventKind, database_id: int) -> Event:
+        return self._event(kind, database_id % BUCKETS_MAX)
 
     def _event(self, kind: EventKind, shard_key: int) -> Event:
         now = self._now()

@@ -35,6 +35,7 @@ from promint.domain.model import (
 from promint.engine import Engine, Operation
 from promint.service import operations
 from promint.service.access import Call, Remembered, token_digest
+from promint.service.drawing import CodeSource
 from promint.service.profiles import ProfileCalls
 from promint.store import (
     Answer,
@@ -77,13 +78,15 @@ class Service:
         engine: Engine,
         *,
         ids: IdMaker,
+        codes: CodeSource,
         monotonic: Callable[[], float],
         cache_s: float = 0.5,
         idempotency_s: int = 24 * 3600,
     ) -> None:
-        """Take the store, the engine, and the makers of ids and monotonic seconds."""
+        """Take the store, the engine, and the makers of ids, new codes and monotonic seconds."""
         self.store = store
         self.engine = engine
+        self.codes = codes
         self._ids = ids
         self._idempotency_s = idempotency_s
         self._tokens = Remembered(store.token, fresh_s=cache_s, clock=monotonic)
@@ -214,7 +217,7 @@ class Service:
                 common["identities"] = profile.identities
                 common["profile_data"] = identities.data_of(profile.identities)
             if code is None:
-                return operations.AttachAny(program, **common)
+                return operations.AttachAny(program, self.codes.draw, **common)
             return operations.Attach(program, code, _code_id(program, code), **common)
 
         return await self._change(call, prepare)

@@ -16,11 +16,14 @@ from promint.domain.model import (
     Event,
     Holder,
     Identity,
+    Job,
     LoyaltyProgram,
     Profile,
     PromoCode,
     Token,
 )
+from promint.store.batching import BatchChange, ListedChange, MadeCode, WalkKey
+from promint.store.jobs import Jobs
 from promint.store.searching import Searching
 from promint.store.staging import Staging
 
@@ -293,10 +296,13 @@ class Transaction(Protocol):
         """Write a program's settings; `version` is the one it was read with, and rises."""
 
     async def database(self, database_id: int) -> Database | None:
-        """Return a database."""
+        """Return a database, held against other writers until the end."""
 
     async def insert_database(self, database: Database) -> Database:
         """Add a database, with the next free id where its id is 0."""
+
+    async def update_database(self, database: Database) -> None:
+        """Write a database's settings."""
 
     async def insert_token(self, token: Token, digest: bytes) -> Token:
         """Add a token by the digest of its secret, with the next free id."""
@@ -313,6 +319,55 @@ class Transaction(Protocol):
     async def update_batch(self, batch: Batch) -> None:
         """Write a batch as it became."""
 
+    async def insert_job(self, job: Job) -> Job:
+        """Add a job, with the next free id."""
+
+    # -- bulk changes: what an operation reads and writes, and what can be taken back ------
+
+    async def read(self, reads: Reads, *, holds: bool = True) -> Found:
+        """Return what operations have to see, held against other writers unless `holds` is off.
+
+        May be called again; it sees what was written since.
+        """
+
+    async def write(self, writes: Writes) -> None:
+        """Write what was decided on what was read."""
+
+    async def hold_imports(self, loyalty_id: int) -> None:
+        """Let no import of a program run beside the rest of this transaction.
+
+        Codes that are deleted raise the program's `first_version`, which an import reads once.
+        Ask for it first.
+        """
+
+    async def delete_codes(self, codes: Sequence[PromoCode]) -> None:
+        """Remove codes that are as they were read. The tally is the caller's to lower."""
+
+    async def count_codes(self, program: LoyaltyProgram, more: int) -> None:
+        """Raise the count of a program's codes, or lower it."""
+
+    async def save_changes(self, changes: Sequence[BatchChange]) -> None:
+        """Keep what a bulk change did; a code that it changes again has one row all the same."""
+
+    async def delete_changes(self, changes: Sequence[BatchChange]) -> None:
+        """Forget changes that have been taken back."""
+
+    async def changes(
+        self, batch_id: int, program: LoyaltyProgram, after: WalkKey, most: int
+    ) -> list[ListedChange]:
+        """Return what a bulk change did and was not taken back, by key, behind `after`."""
+
+    async def made_codes(
+        self, batch: Batch, program: LoyaltyProgram, after: WalkKey, most: int
+    ) -> list[MadeCode]:
+        """Return codes that a batch made, in order of creation in each shard, behind `after`."""
+
+    async def code_history(self, shard_key: int, code_key: str) -> list[Event]:
+        """Return what happened to a code, oldest first."""
+
+    async def attached_at(self, attachments: Sequence[AttachmentId]) -> dict[AttachmentId, int]:
+        """Return since when profiles hold codes; what is not attached is absent."""
+
 
 class Store(Protocol):
     """A store, open from `open` to `close`. Every method raises `Busy` when it cannot work now."""
@@ -324,6 +379,10 @@ class Store(Protocol):
     @property
     def staging(self) -> Staging:
         """Bringing codes in by the million."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """Long work: what waits, runs and is done."""
 
     async def open(self) -> None:
         """Connect and check the schema.
@@ -353,6 +412,9 @@ class Store(Protocol):
     async def programs(self) -> list[LoyaltyProgram]:
         """Return every program, by id."""
 
+    async def code_counts(self, programs: Sequence[LoyaltyProgram]) -> dict[int, int]:
+        """Return how many codes each of these programs holds, by its id."""
+
     async def database(self, database_id: int) -> Database | None:
         """Return a database."""
 
@@ -366,6 +428,9 @@ class Store(Protocol):
         self, loyalty_id: int | None, *, before_id: int | None = None, most: int = 100
     ) -> list[Batch]:
         """Return batches of one program or of all, the newest first, with ids below `before_id`."""
+
+    async def free_codes(self, program: LoyaltyProgram, now: int, most: int) -> int:
+        """Return how many codes of a program are free at `now`, counted up to `most`."""
 
     async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
         """Return a code."""

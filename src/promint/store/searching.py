@@ -1,7 +1,8 @@
 """Looking for codes: filters, pages by key, and walks over everything that matches."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from promint.domain.model import CodeState, Event, Holder, LoyaltyProgram, PromoCode
@@ -14,13 +15,19 @@ class Span:
     first: int | None = None
     end: int | None = None
 
+    def __bool__(self) -> bool:
+        """Say whether it narrows at all."""
+        return self.first is not None or self.end is not None
+
 
 @dataclass(frozen=True, slots=True)
 class CodeFilter:
     """Which codes of one program are meant; what is None or empty does not narrow.
 
-    `state` is as of the moment of the search. `prefix` is compared like codes are. `codes` names
-    single ones by their key. A holder's codes are the ones attached to it now.
+    `state` is as of the moment of the search. `prefix` is compared as codes are, so it may be
+    written as people write it. `codes` names single ones by their key. The codes of a batch are
+    those that it made or, for a bulk change, changed. A holder's codes are the ones attached to
+    it now. A date that a code does not have lies in no span.
     """
 
     state: CodeState | None = None
@@ -45,6 +52,28 @@ class CodePage(NamedTuple):
     next: str | None
 
 
+class HeldCode(NamedTuple):
+    """A code in a wallet, and since when this profile has it: a universal code has many holders."""
+
+    code: PromoCode
+    attached_at: int
+
+
+class WalletPage(NamedTuple):
+    """Codes that a profile holds, newest first, and from where to go on; None is the end."""
+
+    codes: list[HeldCode]
+    next: str | None
+
+
+class LineFormat(StrEnum):
+    """How the store writes the lines of an export, byte for byte as `promint.wire.rows` does."""
+
+    CSV = "csv"
+    RAW_CSV = "raw csv"
+    JSON_LINES = "jsonl"
+
+
 class Searching(Protocol):
     """What a store offers for looking around. Not for decisions: those read what they change."""
 
@@ -53,10 +82,13 @@ class Searching(Protocol):
     ) -> CodePage:
         """Return up to `most` codes that match, newest first unless the filter's index says else.
 
-        `after` is the `next` of the page before, opaque and checked.
+        `after` is the `next` of the page before, opaque and checked. The order is: by key for
+        single codes, a holder, a prefix and a bulk change; by date of attachment, the latest
+        first, for attached and activated codes; by expiry, the earliest first, for free and
+        expired ones and those that expire in a span; else by creation, the latest first.
 
         Raises:
-            BadValue: `after` is no page's `next`, or another filter's.
+            BadValue: `after` is no page's `next`, or another search's.
         """
 
     def walk(
@@ -64,15 +96,39 @@ class Searching(Protocol):
     ) -> AsyncGenerator[Sequence[PromoCode]]:
         """Yield every code that matches, in chunks, as of one moment, in order of creation."""
 
+    def lines(
+        self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, line_format: LineFormat
+    ) -> AsyncGenerator[Sequence[str]]:
+        """Yield what `walk` yields as whole lines of a file, made by the database itself."""
+
     async def count(
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, most: int
     ) -> int:
         """Return how many codes match, counted up to `most`."""
 
-    async def wallet(self, holder: Holder, *, after: str | None, most: int) -> CodePage:
-        """Return the codes that a profile holds, in all programs."""
+    async def wallet(
+        self,
+        holder: Holder,
+        *,
+        programs: Collection[int] | None,
+        after: str | None,
+        most: int,
+    ) -> WalletPage:
+        """Return the codes that a profile holds in some programs, None for all, newest first.
+
+        All attachments of the profile are looked at, some thousands at most.
+
+        Raises:
+            BadValue: `after` is no page's `next`, or another wallet's.
+        """
 
     async def events(
         self, program: LoyaltyProgram, *, after: str | None, most: int
     ) -> tuple[list[Event], str | None]:
-        """Return what happened in a program, newest first, and from where to go on."""
+        """Return what happened in a program, newest first, and from where to go on.
+
+        In a program of many buckets a page may hold fewer events than were asked for.
+
+        Raises:
+            BadValue: `after` is no page's `next`, or another program's.
+        """

@@ -172,6 +172,9 @@ HOLDINGS = "holdings"
 TALLY = """
 SELECT count, next_seq, version FROM tally WHERE shard_key = $1 AND kind = $2 AND subject = $3"""
 
+POSTGRES_CODE_COUNTS = """
+SELECT shard_key, count FROM tally WHERE shard_key = ANY($1) AND kind = 'codes' AND subject = ''"""
+
 INSERT_TALLY = """
 INSERT INTO tally (shard_key, kind, subject, count, next_seq, version)
 VALUES ($1, $2, $3, $4, $5, $6)"""
@@ -246,6 +249,8 @@ DATABASE = "SELECT id, settings, created_at FROM profile_database WHERE id = $1"
 DATABASES = "SELECT id, settings, created_at FROM profile_database ORDER BY id"
 NEXT_DATABASE_ID = "SELECT coalesce(max(id), 0) + 1 FROM profile_database"
 INSERT_DATABASE = "INSERT INTO profile_database (id, settings, created_at) VALUES ($1, $2, $3)"
+POSTGRES_LOCK_DATABASE = DATABASE + " FOR UPDATE"
+UPDATE_DATABASE = "UPDATE profile_database SET settings = $1 WHERE id = $2"
 
 PROFILE_COLUMNS = "database_id, profile_id, data, created_at, updated_at, version"
 PROFILE = f"SELECT {PROFILE_COLUMNS} FROM profile WHERE database_id = $1 AND profile_id = $2"

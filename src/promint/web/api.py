@@ -21,7 +21,6 @@ from promint.domain.errors import (
     PromintError,
     Refused,
     StoreBusy,
-    Throttled,
     TokenRequired,
     TooLarge,
     UnknownMethod,
@@ -32,6 +31,13 @@ from promint.domain.ids import IdMaker
 from promint.service import Call, Idempotency, Service
 from promint.store import Answer, ExportedCode
 from promint.web.calls import OPERATIONS, Operation
+from promint.web.transport import (
+    LINGER_BYTES,
+    RETRY_AFTER_S,
+    is_visible,
+    linger,
+    request_id_of,
+)
 from promint.wire import codecs, shapes
 from promint.wire.codecs import Format
 
@@ -39,9 +45,6 @@ log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1.1/"
 THREAD_BYTES = 256 * 1024
-LINGER_S = 5.0
-LINGER_BYTES = 8 * 1024 * 1024
-"""How much more than the largest body is read and dropped so that the caller sees the refusal."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -111,7 +114,7 @@ class Api:
         """Answer one request."""
         now = self._now()
         request = _Request(scope, "")
-        request.request_id = self._request_id(request.headers.get(b"x-request-id"), now)
+        request.request_id = request_id_of(request.headers.get(b"x-request-id"), self._ids, now)
         unread = True
         try:
             operation = self._operation(scope, request)
@@ -307,7 +310,7 @@ class Api:
         fields: shapes.Fields,
     ) -> Idempotency:
         key = request.headers[b"idempotency-key"].decode("latin-1")
-        if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
+        if not 1 <= len(key) <= 255 or not is_visible(key):
             raise BadValue("not 1 to 255 visible ASCII characters", "Idempotency-Key")
         form = request.form
         parsed = {name: value for name, value in values.items() if name not in ("token", "format")}
@@ -322,14 +325,6 @@ class Api:
             return _rendered(operation, outcome, call, fields, form)
 
         return Idempotency(key, digest, render)
-
-    def _request_id(self, sent: bytes | None, now: int) -> str:
-        """Keep the caller's id if it is 1 to 64 visible ASCII characters, else make one."""
-        if sent and len(sent) <= 64:
-            text = sent.decode("latin-1")
-            if all("!" <= character <= "~" for character in text):
-                return text
-        return self._ids.new(now).hex()
 
     # -- answering -------------------------------------------------------------------------
 
@@ -352,8 +347,8 @@ class Api:
         ]
         if reason:
             headers.append((b"x-promint-reason", reason.encode("ascii")))
-            if reason in _RETRY_AFTER_S:
-                headers.append((b"retry-after", _RETRY_AFTER_S[reason]))
+            if reason in RETRY_AFTER_S:
+                headers.append((b"retry-after", RETRY_AFTER_S[reason]))
             elif reason == UsePost.reason:
                 headers.append((b"allow", b"POST"))
             elif reason.startswith("token_"):
@@ -362,10 +357,9 @@ class Api:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         if unread and b"expect" not in request.headers:
-            # Closing while the caller still writes would cost it our answer. So the answer
-            # goes first, and a bounded part of what it still sends is read and dropped.
+            # The answer goes first, and a bounded part of what is still sent is read and dropped.
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await _linger(receive, self._import_body_bytes_max + LINGER_BYTES)
+            await linger(receive, self._import_body_bytes_max + LINGER_BYTES)
             body = b""
         await send({"type": "http.response.body", "body": body})
 
@@ -416,13 +410,6 @@ class Api:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-_RETRY_AFTER_S = {
-    StoreBusy.reason: b"1",
-    OutcomeUnknown.reason: b"1",
-    Throttled.reason: b"60",
-}
-
-
 def _rendered(
     operation: Operation, outcome: Any, call: Call, fields: shapes.Fields, form: Format
 ) -> Answer:
@@ -453,20 +440,6 @@ def _export_end(form: Format, *, is_empty: bool) -> bytes:
         return (("<xml><data/>" if is_empty else "") + end).encode()
     start = '{"data":[' if is_empty else ""
     return f'{start}],"error":0,"error_text":"{shapes.SUCCESS}"}}'.encode()
-
-
-async def _linger(receive: Receive, most: int) -> None:
-    """Read and drop what an over-large request still sends, for a while and up to `most` bytes."""
-    dropped = 0
-    try:
-        async with asyncio.timeout(LINGER_S):
-            while dropped < most:
-                message = await receive()
-                dropped += len(message.get("body", b""))
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
 
 
 def _sorted(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Puts the applications together: the vendor API, the health probes, start and stop."""
+"""Puts the applications together: both APIs, the health probes, start and stop."""
 
 import asyncio
 import logging
@@ -22,6 +22,7 @@ class App:
     def __init__(
         self,
         api: Application,
+        manage: Application,
         store: Store,
         *,
         start: Callable[[], Awaitable[None]],
@@ -29,6 +30,7 @@ class App:
     ) -> None:
         """Take the applications, and what to do at start and stop."""
         self._api = api
+        self._manage = manage
         self._store = store
         self._start = start
         self._stop = stop
@@ -39,6 +41,8 @@ class App:
             path = scope["path"]
             if path.startswith("/health/"):
                 await self._health(path, send)
+            elif path.startswith("/manage/"):
+                await self._manage(scope, receive, send)
             else:
                 await self._api(scope, receive, send)
         elif scope["type"] == "lifespan":

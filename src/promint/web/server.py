@@ -120,7 +120,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         if cycle.response_complete:
             return "idle", 0
         if cycle.more_body:
-            return "body", id(cycle)
+            return "body", id(cycle) + int(scope["state"].get("parts_received", 0))
         if self.flow.write_paused:
             return "reader", id(cycle) + int(scope["state"].get("chunks_sent", 0))
         return "us", id(cycle)

@@ -43,15 +43,18 @@ from promint.store import (
     TryAgain,
     Unusable,
     Writes,
+    batch_sql,
     migrations,
     sql,
 )
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
 from promint.store.postgres import composing
+from promint.store.postgres.jobs import PostgresJobs
 from promint.store.postgres.searching import PostgresSearching
 from promint.store.postgres.sessions import (
     BROKEN,
+    BY_KEY,
     CONNECT_TIMEOUT_S,
     POOL_SESSION,
     SESSION,
@@ -90,6 +93,7 @@ class PostgresStore:
         self._pool: Pool | None = None
         self.searching = PostgresSearching(self._pooled)
         self.staging = PostgresStaging(self)
+        self.jobs = PostgresJobs(self._pooled, self.transaction)
         self._codes = Batcher(self._get_codes)
         self._profiles = Batcher(self._find_profiles)
 
@@ -271,6 +275,14 @@ class PostgresStore:
         statement, parameters = sql.batches(loyalty_id, before_id, most)
         return [sql.batch_value(row) for row in await self._rows(statement, *parameters)]
 
+    async def free_codes(self, program: LoyaltyProgram, now: int, most: int) -> int:
+        """Count free codes by their index."""
+        async with self._pooled() as connection, connection.transaction(readonly=True):
+            await connection.execute(BY_KEY)
+            shards = program.first_shard, program.last_shard
+            free = await connection.fetchval(batch_sql.POSTGRES_COUNT_FREE, *shards, now, most)
+        return int(free)
+
     async def code(self, shard_key: int, code_key: str) -> PromoCode | None:
         """Return a code, read together with what else is asked for at this moment."""
         return await self._codes.get((shard_key, code_key))
@@ -367,8 +379,20 @@ class PostgresStore:
     async def _transact_locked(
         self, connection: Connection, batch: RequestBatch, sent: "_Sent"
     ) -> None:
-        reads = batch.reads
         await connection.execute("BEGIN")
+        found = await self._read_holding(connection, batch.reads)
+        writes = batch.decide(found)
+        if writes:
+            await self._write(connection, writes)
+        sent.write = bool(writes)
+        await connection.execute("COMMIT")
+
+    async def _read_holding(
+        self, connection: Connection, reads: Reads, holds: bool = True
+    ) -> Found:
+        """Read for a batch; unless `holds` is off, lock what it will write first."""
+        if not holds:
+            return await self._read(connection, reads, None)
         if reads.profiles:
             profiles = composing.columns(sorted(reads.profiles))
             await connection.fetch(sql.POSTGRES_LOCK_PROFILES, *profiles)
@@ -392,12 +416,7 @@ class PostgresStore:
             await connection.fetch(
                 sql.POSTGRES_LOCK_TALLIES, *composing.columns(sorted(reads.tallies))
             )
-        found = await self._read(connection, reads, free)
-        writes = batch.decide(found)
-        if writes:
-            await self._write(connection, writes)
-        sent.write = bool(writes)
-        await connection.execute("COMMIT")
+        return await self._read(connection, reads, free)
 
     @staticmethod
     async def _lock_free(
@@ -678,7 +697,11 @@ class PostgresStore:
             async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
                 await connection.execute("BEGIN")
                 try:
-                    yield PostgresTransaction(connection)  # type: ignore[arg-type]  # a proxy
+                    yield PostgresTransaction(
+                        connection,  # type: ignore[arg-type]  # a proxy
+                        self._read_holding,
+                        self._write,
+                    )
                 except BaseException:
                     if not connection.is_closed():
                         await connection.execute("ROLLBACK")

@@ -44,6 +44,13 @@ POOL_SESSION = {
     "idle_in_transaction_session_timeout": "60s",
 }
 
+BY_KEY = "; ".join(
+    f"SET LOCAL {name} = {SESSION[name]}"
+    for name in SESSION
+    if name.startswith(("enable_", "plan_"))
+)
+"""Makes a transaction of the pool find its rows by key, as the engine's session does."""
+
 BROKEN = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,

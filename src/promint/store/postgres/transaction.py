@@ -1,6 +1,6 @@
 """A transaction on PostgreSQL that is not on the hot path."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from promint.domain.model import (
@@ -9,21 +9,47 @@ from promint.domain.model import (
     Event,
     Holder,
     Identity,
+    Job,
     LoyaltyProgram,
     Profile,
     PromoCode,
     Token,
 )
-from promint.store import Answer, IdempotencyId, IdempotencyRecord, Keyed, Lost, NewProfile, sql
-from promint.store.postgres.sessions import Connection
+from promint.store import (
+    Answer,
+    AttachmentId,
+    Found,
+    IdempotencyId,
+    IdempotencyRecord,
+    Keyed,
+    Lost,
+    NewProfile,
+    Reads,
+    Writes,
+    batch_sql,
+    jobs_sql,
+    sql,
+)
+from promint.store.batching import BatchChange, ListedChange, MadeCode, WalkKey
+from promint.store.postgres.composing import columns
+from promint.store.postgres.sessions import BY_KEY, Connection
+from promint.store.postgres.staging import IMPORT_LOCK
 
 
 class PostgresTransaction:
     """A transaction that is not on the hot path."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Wrap the connection, which is inside BEGIN."""
+    def __init__(
+        self,
+        connection: Connection,
+        read: Callable[[Connection, Reads, bool], Awaitable[Found]],
+        write: Callable[[Connection, Writes], Awaitable[None]],
+    ) -> None:
+        """Wrap the connection, which is inside BEGIN, and the ways of a batch."""
         self.connection = connection
+        self._read = read
+        self._write = write
+        self._is_by_key = False
 
     async def recall(self, key: IdempotencyId, now: int) -> IdempotencyRecord | None:
         """Return what a key was used for."""
@@ -119,7 +145,7 @@ class PostgresTransaction:
 
     async def database(self, database_id: int) -> Database | None:
         """Return a database."""
-        row = await self.connection.fetchrow(sql.DATABASE, database_id)
+        row = await self.connection.fetchrow(sql.POSTGRES_LOCK_DATABASE, database_id)
         return sql.database_value(row) if row else None
 
     async def insert_database(self, database: Database) -> Database:
@@ -128,6 +154,11 @@ class PostgresTransaction:
             database = replace(database, id=await self.connection.fetchval(sql.NEXT_DATABASE_ID))
         await self.connection.execute(sql.INSERT_DATABASE, *sql.database_row(database))
         return database
+
+    async def update_database(self, database: Database) -> None:
+        """Write settings."""
+        settings = sql.database_settings(database)
+        await self.connection.execute(sql.UPDATE_DATABASE, settings, database.id)
 
     async def insert_token(self, token: Token, digest: bytes) -> Token:
         """Add a token."""
@@ -152,3 +183,110 @@ class PostgresTransaction:
     async def update_batch(self, batch: Batch) -> None:
         """Write a batch."""
         await self.connection.execute(sql.UPDATE_BATCH, *sql.batch_row(batch), batch.id)
+
+    async def insert_job(self, job: Job) -> Job:
+        """Add a job."""
+        return replace(
+            job, id=await self.connection.fetchval(jobs_sql.INSERT_JOB, *jobs_sql.job_row(job))
+        )
+
+    async def _by_key(self) -> None:
+        if not self._is_by_key:
+            await self.connection.execute(BY_KEY)
+            self._is_by_key = True
+
+    async def read(self, reads: Reads, *, holds: bool = True) -> Found:
+        """Read for operations, the rows locked in key order."""
+        await self._by_key()
+        return await self._read(self.connection, reads, holds)
+
+    async def write(self, writes: Writes) -> None:
+        """Write what was decided."""
+        await self._write(self.connection, writes)
+
+    async def hold_imports(self, loyalty_id: int) -> None:
+        """Take the lock that an import holds."""
+        await self.connection.execute(
+            "SELECT pg_advisory_xact_lock($1, $2)", IMPORT_LOCK, loyalty_id
+        )
+
+    async def delete_codes(self, codes: Sequence[PromoCode]) -> None:
+        """Remove codes."""
+        if not codes:
+            return
+        rows = sorted((code.shard_key, code.code_key, code.version) for code in codes)
+        status = await self.connection.execute(batch_sql.POSTGRES_DELETE_UNCHANGED, *columns(rows))
+        if status != f"DELETE {len(codes)}":
+            raise Lost("a code to delete has changed")
+
+    async def count_codes(self, program: LoyaltyProgram, more: int) -> None:
+        """Raise or lower the count."""
+        await self.connection.execute(sql.ADD_CODES, more, program.first_shard)
+
+    async def save_changes(self, changes: Sequence[BatchChange]) -> None:
+        """Keep changes."""
+        if changes:
+            await self.connection.execute(
+                batch_sql.POSTGRES_INSERT_CHANGES, *columns(sorted(changes))
+            )
+
+    async def delete_changes(self, changes: Sequence[BatchChange]) -> None:
+        """Forget changes."""
+        if changes:
+            rows = sorted(change[:3] for change in changes)
+            await self.connection.execute(batch_sql.POSTGRES_DELETE_CHANGES, *columns(rows))
+
+    async def changes(
+        self, batch_id: int, program: LoyaltyProgram, after: WalkKey, most: int
+    ) -> list[ListedChange]:
+        """Return changes, shard after shard."""
+        await self._by_key()
+        found: list[ListedChange] = []
+        code_key = after.code_key
+        for shard in range(max(after.shard_key, program.first_shard), program.last_shard + 1):
+            rows = await self.connection.fetch(
+                batch_sql.CHANGES, shard, batch_id, code_key, most - len(found)
+            )
+            found += [ListedChange(BatchChange(*row[:5]), *row[5:]) for row in rows]
+            if len(found) == most:
+                break
+            code_key = ""
+        return found
+
+    async def made_codes(
+        self, batch: Batch, program: LoyaltyProgram, after: WalkKey, most: int
+    ) -> list[MadeCode]:
+        """Return codes of a batch, shard after shard."""
+        await self._by_key()
+        found: list[MadeCode] = []
+        if batch.first_seq is None or batch.last_seq is None:
+            return found
+        _, seq, code_key = after
+        for shard in range(max(after.shard_key, program.first_shard), program.last_shard + 1):
+            from_seq = max(seq, batch.first_seq - 1)
+            rows = await self.connection.fetch(
+                batch_sql.MADE,
+                shard,
+                from_seq,
+                code_key,
+                batch.last_seq,
+                batch.id,
+                most - len(found),
+            )
+            found += [MadeCode(PromoCode._make(row[:-1]), row[-1]) for row in rows]
+            if len(found) == most:
+                break
+            seq, code_key = -1, ""
+        return found
+
+    async def code_history(self, shard_key: int, code_key: str) -> list[Event]:
+        """Return a code's events."""
+        rows = await self.connection.fetch(sql.CODE_HISTORY, shard_key, code_key)
+        return [Event._make(row) for row in rows]
+
+    async def attached_at(self, attachments: Sequence[AttachmentId]) -> dict[AttachmentId, int]:
+        """Return dates of attachment."""
+        if not attachments:
+            return {}
+        rows = await self.connection.fetch(batch_sql.POSTGRES_ATTACHED_AT, *columns(attachments))
+        return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}

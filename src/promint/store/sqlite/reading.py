@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 import apsw
@@ -79,10 +80,12 @@ class Readers:
     async def snapshot(self) -> AsyncIterator["Snapshot"]:
         """Open a read transaction that stays at its moment until it is left."""
         connection = self._connect()
+        thread = ThreadPoolExecutor(1, "promint-snapshot")
         try:
             connection.execute("BEGIN")
-            yield Snapshot(self._threads, connection)
+            yield Snapshot(thread, connection)
         finally:
+            thread.shutdown()
             connection.close()
 
     def close(self) -> None:
@@ -93,18 +96,36 @@ class Readers:
 
 
 class Snapshot:
-    """A read transaction, used from one thread at a time."""
+    """A read transaction in a thread of its own, so that a long sort holds up nobody's page."""
 
-    def __init__(self, threads: ThreadPoolExecutor, connection: apsw.Connection) -> None:
-        """Take the threads, and the connection inside BEGIN."""
-        self._threads = threads
+    def __init__(self, thread: ThreadPoolExecutor, connection: apsw.Connection) -> None:
+        """Take the thread, and the connection inside BEGIN."""
+        self._thread = thread
         self._connection = connection
+
+    async def run(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Run `work` in the thread. A caller that is cancelled interrupts it."""
+        with translating():
+            working = asyncio.get_running_loop().run_in_executor(
+                self._thread, work, self._connection
+            )
+            try:
+                return await asyncio.shield(working)
+            except asyncio.CancelledError:
+                self._connection.interrupt()
+                await asyncio.wait([working])
+                raise
 
     async def rows(self, statement: str, *parameters: Any) -> list[Any]:
         """Return all rows of a statement."""
+        return await self.run(
+            lambda connection: connection.execute(statement, parameters).fetchall()
+        )
 
-        def reading() -> list[Any]:
-            return self._connection.execute(statement, parameters).fetchall()
-
-        with translating():
-            return await off_loop(self._threads, reading)
+    async def stream(
+        self, statement: str, parameters: dict[str, Any], chunk: int
+    ) -> AsyncGenerator[list[Any]]:
+        """Yield the rows of a statement, so many at a time. Parameters are by name."""
+        cursor = await self.run(lambda connection: connection.execute(statement, parameters))
+        while rows := await self.run(lambda _: list(islice(cursor, chunk))):
+            yield rows

@@ -1,6 +1,6 @@
 """A transaction on SQLite that is not on the hot path."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,28 @@ from promint.domain.model import (
     Event,
     Holder,
     Identity,
+    Job,
     LoyaltyProgram,
     Profile,
     PromoCode,
     Token,
 )
-from promint.store import Answer, IdempotencyId, IdempotencyRecord, Keyed, Lost, NewProfile, sql
+from promint.store import (
+    Answer,
+    AttachmentId,
+    Found,
+    IdempotencyId,
+    IdempotencyRecord,
+    Keyed,
+    Lost,
+    NewProfile,
+    Reads,
+    Writes,
+    batch_sql,
+    jobs_sql,
+    sql,
+)
+from promint.store.batching import BatchChange, ListedChange, MadeCode, WalkKey
 
 
 def insert_profile(writer: apsw.Connection, new: NewProfile) -> None:
@@ -35,9 +51,16 @@ def remember(writer: apsw.Connection, keyed: Keyed, answer: Answer) -> None:
 class SqliteTransaction:
     """A transaction that is not on the hot path."""
 
-    def __init__(self, writer: apsw.Connection) -> None:
-        """Wrap the connection, which is inside BEGIN IMMEDIATE."""
+    def __init__(
+        self,
+        writer: apsw.Connection,
+        read: Callable[[apsw.Connection, Reads], Found],
+        write: Callable[[apsw.Connection, Writes], None],
+    ) -> None:
+        """Wrap the connection, which is inside BEGIN IMMEDIATE, and the ways of a batch."""
         self._writer = writer
+        self._read = read
+        self._write = write
 
     def _row(self, statement: str, *parameters: Any) -> Any:
         return self._writer.execute(statement, parameters).fetchone()
@@ -131,6 +154,10 @@ class SqliteTransaction:
         self._writer.execute(sql.INSERT_DATABASE, sql.database_row(database))
         return database
 
+    async def update_database(self, database: Database) -> None:
+        """Write settings."""
+        self._writer.execute(sql.UPDATE_DATABASE, (sql.database_settings(database), database.id))
+
     async def insert_token(self, token: Token, digest: bytes) -> Token:
         """Add a token."""
         token = replace(token, id=self._row(sql.NEXT_TOKEN_ID)[0])
@@ -153,3 +180,91 @@ class SqliteTransaction:
     async def update_batch(self, batch: Batch) -> None:
         """Write a batch."""
         self._writer.execute(sql.UPDATE_BATCH, (*sql.batch_row(batch), batch.id))
+
+    async def insert_job(self, job: Job) -> Job:
+        """Add a job."""
+        return replace(job, id=self._row(jobs_sql.INSERT_JOB, *jobs_sql.job_row(job))[0])
+
+    async def read(self, reads: Reads, *, holds: bool = True) -> Found:
+        """Read for operations; nobody else can write meanwhile."""
+        return self._read(self._writer, reads)
+
+    async def write(self, writes: Writes) -> None:
+        """Write what was decided."""
+        self._write(self._writer, writes)
+
+    async def hold_imports(self, loyalty_id: int) -> None:
+        """Nobody else can write meanwhile."""
+
+    async def delete_codes(self, codes: Sequence[PromoCode]) -> None:
+        """Remove codes."""
+        before = self._writer.total_changes()
+        self._writer.executemany(
+            batch_sql.DELETE_UNCHANGED,
+            [(code.shard_key, code.code_key, code.version) for code in codes],
+        )
+        if self._writer.total_changes() - before != len(codes):
+            raise Lost("a code to delete has changed")
+
+    async def count_codes(self, program: LoyaltyProgram, more: int) -> None:
+        """Raise or lower the count."""
+        self._writer.execute(sql.ADD_CODES, (more, program.first_shard))
+
+    async def save_changes(self, changes: Sequence[BatchChange]) -> None:
+        """Keep changes."""
+        self._writer.executemany(batch_sql.INSERT_CHANGE, changes)
+
+    async def delete_changes(self, changes: Sequence[BatchChange]) -> None:
+        """Forget changes."""
+        self._writer.executemany(batch_sql.DELETE_CHANGE, [change[:3] for change in changes])
+
+    async def changes(
+        self, batch_id: int, program: LoyaltyProgram, after: WalkKey, most: int
+    ) -> list[ListedChange]:
+        """Return changes, shard after shard."""
+        found: list[ListedChange] = []
+        code_key = after.code_key
+        for shard in range(max(after.shard_key, program.first_shard), program.last_shard + 1):
+            rows = self._writer.execute(
+                batch_sql.CHANGES, (shard, batch_id, code_key, most - len(found))
+            )
+            found += [ListedChange(BatchChange(*row[:5]), *row[5:]) for row in rows]
+            if len(found) == most:
+                break
+            code_key = ""
+        return found
+
+    async def made_codes(
+        self, batch: Batch, program: LoyaltyProgram, after: WalkKey, most: int
+    ) -> list[MadeCode]:
+        """Return codes of a batch, shard after shard."""
+        found: list[MadeCode] = []
+        if batch.first_seq is None or batch.last_seq is None:
+            return found
+        _, seq, code_key = after
+        for shard in range(max(after.shard_key, program.first_shard), program.last_shard + 1):
+            from_seq = max(seq, batch.first_seq - 1)
+            rows = self._writer.execute(
+                batch_sql.MADE,
+                (shard, from_seq, code_key, batch.last_seq, batch.id, most - len(found)),
+            )
+            found += [MadeCode(PromoCode._make(row[:-1]), row[-1]) for row in rows]
+            if len(found) == most:
+                break
+            seq, code_key = -1, ""
+        return found
+
+    async def code_history(self, shard_key: int, code_key: str) -> list[Event]:
+        """Return a code's events."""
+        return [
+            Event._make(r) for r in self._writer.execute(sql.CODE_HISTORY, (shard_key, code_key))
+        ]
+
+    async def attached_at(self, attachments: Sequence[AttachmentId]) -> dict[AttachmentId, int]:
+        """Return dates of attachment."""
+        found = {}
+        for attachment in attachments:
+            row = self._row(batch_sql.ATTACHED_AT, *attachment)
+            if row:
+                found[attachment] = row[0]
+        return found

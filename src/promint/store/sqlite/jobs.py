@@ -1,0 +1,156 @@
+"""Long work in the store, on SQLite."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any
+
+import apsw
+
+from promint.domain.model import Job, JobState
+from promint.store import jobs_sql as sql
+from promint.store.jobs import Claim, HowFar, JobFile
+from promint.store.sqlite.reading import Readers
+
+Bulk = Callable[[Callable[[apsw.Connection], bool]], Awaitable[bool]]
+
+
+class SqliteJobs:
+    """Jobs and their files. What is large is written and read in threads, beside the loop."""
+
+    def __init__(
+        self,
+        writing: Callable[[], AbstractAsyncContextManager[apsw.Connection]],
+        bulk: Bulk,
+        readers: Readers,
+    ) -> None:
+        """Take the store's write transaction, its way of bulk work, and its threads that read."""
+        self._writing = writing
+        self._bulk = bulk
+        self._readers = readers
+
+    async def _written(self, statement: str, *parameters: Any) -> list[Any]:
+        async with self._writing() as writer:
+            return writer.execute(statement, parameters).fetchall()
+
+    async def _rows(self, statement: str, *parameters: Any) -> list[Any]:
+        return await self._readers.run(
+            lambda reader: reader.execute(statement, parameters).fetchall()
+        )
+
+    async def add(self, job: Job) -> Job:
+        """Add a job."""
+        ((number,),) = await self._written(sql.INSERT_JOB, *sql.job_row(job))
+        return replace(job, id=number)
+
+    async def ready(self, job_id: int, worker: str) -> bool:
+        """Let a job run."""
+        return bool(await self._written(sql.JOB_READY, job_id, worker))
+
+    async def get(self, job_id: int) -> Job | None:
+        """Return a job."""
+        return _one(await self._rows(sql.JOB, job_id))
+
+    async def newest(
+        self,
+        *,
+        loyalty_id: int | None = None,
+        state: JobState | None = None,
+        before_id: int | None = None,
+        most: int = 100,
+    ) -> list[Job]:
+        """Return jobs."""
+        page = sql.jobs_page(loyalty_id, state, before_id, most)
+        return [sql.job_value(row) for row in await self._rows(sql.JOBS, *page)]
+
+    async def ahead(self, job: Job) -> int | None:
+        """Return the job that comes first."""
+        rows = await self._rows(sql.JOB_AHEAD, job.loyalty_id, job.id)
+        return rows[0][0] if rows else None
+
+    async def running(self) -> list[Job]:
+        """Return the jobs that have a worker."""
+        return [sql.job_value(row) for row in await self._rows(sql.JOBS_RUNNING)]
+
+    async def claim(self, worker: str, now: int) -> Job | None:
+        """Begin the oldest job that can."""
+        # Asked for again and again: the file's write lock is taken only when there is one.
+        if not await self._rows(sql.JOB_CLAIMABLE):
+            return None
+        return _one(await self._written(sql.CLAIM_JOB, worker, now))
+
+    async def take_over(self, job: Job, worker: str, now: int) -> Job | None:
+        """Take a job from its worker."""
+        rows = await self._written(sql.TAKE_JOB_OVER, worker, now, job.id, job.heartbeat_at)
+        return _one(rows)
+
+    async def heartbeat(self, job_id: int, worker: str, now: int, how_far: HowFar) -> Claim:
+        """Say that the worker lives."""
+        rows = await self._written(sql.JOB_HEARTBEAT, now, *how_far, job_id, worker)
+        return sql.claim_value(rows)
+
+    async def set_batch(self, job_id: int, worker: str, batch_id: int) -> bool:
+        """Note the batch."""
+        return bool(await self._written(sql.SET_JOB_BATCH, batch_id, job_id, worker))
+
+    async def finish(
+        self,
+        job_id: int,
+        worker: str,
+        now: int,
+        state: JobState,
+        *,
+        result: dict[str, Any] | None = None,
+        error: str | None = None,
+    ) -> bool:
+        """End a job."""
+        came_to = (state, sql.result_text(result), error, now)
+        return bool(await self._written(sql.FINISH_JOB, *came_to, job_id, worker))
+
+    async def give_back(self, job_id: int, worker: str, now: int, *, counted: bool) -> Job | None:
+        """Let a job wait again."""
+        forgiven = 0 if counted else 1
+        return _one(await self._written(sql.GIVE_JOB_BACK, now, forgiven, job_id, worker))
+
+    async def request_cancel(self, job_id: int, now: int) -> Job | None:
+        """End a waiting job, tell the worker of a running one."""
+        await self._written(sql.CANCEL_JOB, now, job_id)
+        return await self.get(job_id)
+
+    async def put_part(
+        self, job_id: int, worker: str, now: int, kind: str, part: int, content: bytes
+    ) -> bool:
+        """Keep a part of a file."""
+
+        def work(writer: apsw.Connection) -> bool:
+            if not writer.execute(sql.HOLD_JOB, (now, job_id, worker)).fetchall():
+                return False
+            if part == 0:
+                writer.execute(sql.DELETE_JOB_FILE, (job_id, kind))
+            writer.execute(sql.INSERT_JOB_PART, (job_id, kind, part, content))
+            return True
+
+        return await self._bulk(work)
+
+    async def parts(self, job_id: int, kind: str) -> AsyncGenerator[bytes]:
+        """Yield a file."""
+        part = 0
+        while rows := await self._rows(sql.JOB_PART, job_id, kind, part):
+            yield rows[0][0]
+            part += 1
+
+    async def files(self, job_id: int) -> list[JobFile]:
+        """Return which files there are."""
+        return [JobFile(*row) for row in await self._rows(sql.JOB_FILES, job_id)]
+
+    async def fail_uploads(self, silent_since: int, now: int, error: str) -> int:
+        """Fail the jobs whose file stopped coming in."""
+        return len(await self._written(sql.FAIL_UPLOADS, error, now, silent_since))
+
+    async def forget_files(self, finished_before: int, most: int) -> int:
+        """Remove parts of files."""
+        return len(await self._written(sql.FORGET_JOB_FILES, finished_before, most))
+
+
+def _one(rows: list[Any]) -> Job | None:
+    return sql.job_value(rows[0]) if rows else None
