@@ -1,6 +1,7 @@
 """Many codes changed at once: counted before, whole chunks, resumed, exact beside traffic."""
 
 import json
+import re
 
 import pytest
 
@@ -8,6 +9,7 @@ from promint.domain.errors import BadValue, BatchNotFound, StoreBusy
 from promint.domain.model import BatchState, CodeState, EventKind, Holder, ProfileKey
 from promint.service import bulk_changes, chunks
 from promint.service.bulk_changes import filter_of, filter_parameters, holder_key
+from promint.store import batch_sql
 from promint.store.searching import CodeFilter, Span
 from tests.store.bulk import (
     DEACTIVATE,
@@ -407,3 +409,25 @@ def test_two_runs_of_one_batch_do_not_meddle(world: World, changing: Changing) -
 
 def test_what_is_kept_of_a_universal_attachment_cannot_be_a_code() -> None:
     assert holder_key("spring", Holder(1, "ab")) == "\nspring\n1:ab"
+
+
+# -- statements ----------------------------------------------------------------------------
+
+
+STATEMENTS = {
+    name: text
+    for name, text in vars(batch_sql).items()
+    if isinstance(text, str) and re.search(r"\b(SELECT|INSERT|DELETE)\b", text)
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_of_bulk_changes_names_its_shard(name: str) -> None:
+    text = STATEMENTS[name]
+    aliases = re.findall(r"(?:FROM|JOIN) (?:promo_code|event|attachment) (\w)\b", text)
+
+    assert "shard_key" in text
+    assert all(re.search(rf"\b{alias}\.shard_key = ", text) for alias in aliases)
+    if not name.startswith("POSTGRES_"):
+        numbers = [int(number) for number in re.findall(r"\$(\d+)", text)]
+        assert list(dict.fromkeys(numbers)) == sorted(set(numbers))

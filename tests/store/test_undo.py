@@ -1,5 +1,6 @@
 """Batches are taken back while nobody has touched their codes; what was touched is listed."""
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from promint.domain.model import Batch, BatchState, EventKind, Holder, LoyaltyPr
 from promint.service import batches, bulk_changes, chunks
 from promint.service.batches import batch_view
 from promint.service.bulk_changes import Change
+from promint.service.importing import Importing, ImportOptions
 from promint.store.searching import CodeFilter
 from tests.conftest import STORES, Stores
 from tests.store.bulk import (
@@ -23,6 +25,7 @@ from tests.store.bulk import (
     count_of,
     expire,
     listed,
+    means_of,
     rows,
     stopped_at_each_chunk,
 )
@@ -95,6 +98,36 @@ def test_an_import_is_taken_back_but_for_what_was_touched(
     assert world.import_codes(program, *CODES).inserted == 5
 
 
+def test_an_import_with_holders_is_taken_back_with_its_attachments(
+    world: World, changing: Changing, holders: list[Holder]
+) -> None:
+    program = world.program(buckets=2)
+    database_id = holders[0].database_id
+    rows_of_file = [
+        "code,db_id,profile_id,attached,activated",
+        "FREE,,,,",
+        *(
+            f"HELD{n},{database_id},{holder.profile_id},2024-01-01T00:00:00Z,"
+            + ("2024-02-01T00:00:00Z" if n == 1 else "")
+            for n, holder in enumerate(holders)
+        ),
+    ]
+    file = io.BytesIO("\n".join(rows_of_file).encode())
+    importing = Importing(means_of(world))
+    report = world.run(importing.run(program.id, file, name="old.csv", options=ImportOptions()))
+    world.activate(program, "HELD0")
+
+    undone = changing.undo(world.run(changing.batches.batch(report.batch_id or 0)))
+
+    assert (report.new, undone.undone, undone.touched) == (5, 4, 1)
+    assert set(rows(world, program)) == {"held0"}
+    held = attachments(world, program, holders)
+    assert [len(held[holder]) for holder in holders] == [1, 0, 0, 0]
+    world.attach(program, holders[1], "HELD1")
+    kinds = [EventKind(event.kind).name for event in world.history(program, "HELD1")]
+    assert kinds == ["IMPORTED", "DELETED", "CREATED", "ATTACHED"]
+
+
 def test_an_undone_import_leaves_one_event_a_chunk(world: World, changing: Changing) -> None:
     program = world.program()
     world.import_codes(program, *CODES)
@@ -162,7 +195,7 @@ def test_a_detachment_gives_back_holder_and_dates(
     assert attachments(world, program, holders) == held
     last = world.history(program, "C0")[-1]
     assert last.kind == EventKind.RESTORED
-    assert json.loads(last.details or "") == {"batch_id": batch.id, "restores": 3}
+    assert json.loads(last.details or "") == {"batch_id": batch.id, "restores": 2}
     world.activate(program, "C0")
 
 

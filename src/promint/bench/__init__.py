@@ -15,6 +15,11 @@ speed changes from minute to minute and only ratios last. The parts:
 `run`        what every measurement of a run shares
 `rounds`     the jobs beside their floors
 `endurance`  a large program, a million requests
+`samples`    files of random codes
+`floors`     psql and sqlite3 at the same work: the floors of bulk
+`bulk`       import, generation and export, as commands of their own
+`beside`     activations while codes are imported
+`pages`      pages of searches in a large program
 `report`     what was measured, as values
 ===========  =============================================================================
 """

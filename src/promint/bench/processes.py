@@ -199,6 +199,20 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> End
         return command.wait()
 
 
+def promint_command(*arguments: str) -> list[str]:
+    """Return the arguments of one of our own commands, which answers in JSON."""
+    return [sys.executable, "-m", "promint", "--json", *arguments]
+
+
+def store_environment(url: str) -> dict[str, str]:
+    """Return which store a command works on.
+
+    The URL, which may hold a password, is not among its arguments, where everyone on the
+    machine could read it.
+    """
+    return {f"{PREFIX}DATABASE_URL": url}
+
+
 class Serving(Process):
     """A process that serves HTTP on a free loopback port, and says which."""
 
@@ -234,12 +248,8 @@ class Serving(Process):
 
 
 def serving_service(url: str) -> Serving:
-    """Return the service, one worker, over a store.
-
-    The URL, which may hold a password, is not among its arguments, where everyone on the
-    machine could read it.
-    """
-    return Serving(["promint", "--json", "serve", "--port", "0"], {f"{PREFIX}DATABASE_URL": url})
+    """Return the service, one worker, over a store."""
+    return Serving(["promint", "--json", "serve", "--port", "0"], store_environment(url))
 
 
 def serving_fixed() -> Serving:

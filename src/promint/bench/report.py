@@ -87,9 +87,81 @@ class MemoryResult:
     is_reached: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """One kind of bulk work, as a command of its own: medians over the rounds.
+
+    `rate` is codes a second, `floor_rate` the same of what `floor` names, `ratio` the median of
+    each round's. `bare_rate` is the floor with the primary key only. `peak_mb` is the most memory
+    of any round, to stay under `peak_mb_max`. `failed` are codes that are missing or too many.
+    None is what was not or cannot be measured here.
+    """
+
+    name: str
+    title: str
+    codes: int
+    seconds: float
+    rate: float
+    floor: str
+    floor_rate: float | None
+    bare_rate: float | None
+    ratio: float | None
+    target: float | None
+    is_reached: bool | None
+    peak_mb: float | None
+    peak_mb_max: float | None
+    is_peak_reached: bool | None
+    failed: int
+    rates: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class BesideResult:
+    """Activations of one program at a fixed rate while codes are imported into another.
+
+    Latencies count from when a request was due. `alone_…` are those without the import, and
+    `worst_p99_ms` is that of the worst stretch of `stretch_s`.
+    """
+
+    codes: int
+    import_rate: float
+    import_peak_mb: float | None
+    activations: int
+    wanted_rate: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    worst_p99_ms: float
+    stretch_s: float
+    alone_p99_ms: float
+    alone_max_ms: float
+    p99_ms_max: float
+    is_reached: bool
+    failed: int
+    first_failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class PagesResult:
+    """Pages of one search, spread from its first to its last; `codes` match it.
+
+    `failed` are codes that the pages left out or brought twice.
+    """
+
+    name: str
+    codes: int
+    pages: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    p99_ms_max: float
+    is_reached: bool
+    failed: int
+
+
 @dataclass(slots=True)
 class Report:
-    """Everything about one run."""
+    """Everything about one run. `command_s` is how long a command takes that does next to nothing."""
 
     store: str
     connections: int
@@ -99,6 +171,10 @@ class Report:
     jobs: list[JobResult] = field(default_factory=list)
     size: SizeResult | None = None
     memory: MemoryResult | None = None
+    bulk: list[BulkResult] = field(default_factory=list)
+    command_s: float | None = None
+    beside: BesideResult | None = None
+    pages: list[PagesResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def note_load(self, load: float) -> None:
@@ -112,9 +188,9 @@ class Report:
 
     @property
     def failed(self) -> int:
-        """How many answers were no success."""
-        parts = [*self.jobs, *(part for part in (self.size, self.memory) if part)]
-        return sum(part.failed for part in parts)
+        """How many answers were no success, and how many codes were not as they should be."""
+        single = (part for part in (self.size, self.memory, self.beside) if part)
+        return sum(part.failed for part in (*self.jobs, *self.bulk, *self.pages, *single))
 
     def values(self) -> dict[str, Any]:
         """Return one JSON object, with the date, the versions and the machine."""

@@ -70,8 +70,9 @@ class Run:
         seconds: float,
         *,
         rate: float = 0.0,
-        keeps_latencies: bool = False,
-        **numbers: int,
+        first: int = 1,
+        count: int = 0,
+        drawn: int = 0,
     ) -> Order:
         """Return an order for the load."""
         return Order(
@@ -81,8 +82,9 @@ class Run:
             connections=self.connections,
             profiles=PROFILES,
             rate=rate,
-            keeps_latencies=keeps_latencies,
-            **numbers,
+            first=first,
+            count=count,
+            drawn=drawn,
         )
 
 

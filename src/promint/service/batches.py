@@ -1,8 +1,9 @@
 """Batches: what they did, what of it is still untouched, and taking that back.
 
 A code is untouched while nothing has happened to it since the batch: it has the version that the
-batch gave it, or one that gave that state back. An attachment to a universal code, which others attach meanwhile, is untouched while
-it stands and the code was not used since. What is taken back is forgotten by the batch, so what it
+batch gave it, or one that gave that state back. So batches are taken back one after the other, the
+latest first. An attachment to a universal code, which others attach meanwhile, is untouched while
+it stands and the code was not used since. What is taken back is forgotten by the batch; what it
 still knows afterwards is what was touched.
 """
 
@@ -250,9 +251,9 @@ class Batches:
         await undoing.read(
             transaction, program, [one.listed.change for one in changes], holds=holds
         )
-        for one in changes:
-            due.after = WalkKey(one.listed.change.shard_key, -1, one.listed.change.code_key)
-            undoing.decide(one, due)
+        for changed in changes:
+            due.after = WalkKey(changed.listed.change.shard_key, -1, changed.listed.change.code_key)
+            undoing.decide(changed, due)
         return due
 
 

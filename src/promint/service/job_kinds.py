@@ -4,7 +4,8 @@ Parameters hold what JSON can, moments as UTC microseconds:
 
 - `import`: name, mode (`rows`, `all-or-nothing`), dry_run, db_id, read (fields of `ReadOptions`)
 - `generate`: count, template, expire_date, fields, accept_guessable
-- `change`: change (a `BatchKind`), filter (see `filter_parameters`), expires_at
+- `change`: change (a `BatchKind`), filter (see `filter_parameters`), expires_at for `expire`;
+  for `attach` name and db_id, and the list of profiles as the job's file
 - `undo`: batch_id
 """
 
@@ -15,9 +16,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import IO, Any
 
 from promint.domain.errors import ProgramNotFound
-from promint.domain.model import BatchKind, BatchState, LoyaltyProgram
+from promint.domain.model import Batch, BatchKind, BatchState
 from promint.service.batches import Batches, batch_view
-from promint.service.bulk_changes import BulkChanges, Change, Reject, filter_of
+from promint.service.bulk_changes import BulkChanges, Change, Reject, filter_of, targets_of
 from promint.service.generation import Generation
 from promint.service.importing import Importing, ImportMode, ImportOptions
 from promint.service.job_work import JobContext, Work
@@ -88,16 +89,12 @@ async def _generate(context: JobContext) -> dict[str, Any]:
 
 
 async def _change(context: JobContext) -> dict[str, Any]:
-    """Change what a filter matches."""
+    """Change what a filter matches, or attach to the profiles of the job's file."""
     wanted, changes = context.job.parameters, BulkChanges(context.means, context.codes)
+    kind = BatchKind(wanted["change"])
     batch_id = context.job.batch_id
     if batch_id is None:
-        batch = await changes.begin(
-            await _program(context),
-            filter_of(wanted["filter"]),
-            Change(BatchKind(wanted["change"]), wanted.get("expires_at")),
-        )
-        batch_id = batch.id
+        batch_id = (await _begin(context, changes, kind)).id
         await context.made_batch(batch_id)
     with tempfile.TemporaryFile() as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
@@ -107,11 +104,28 @@ async def _change(context: JobContext) -> dict[str, Any]:
         async def rejected(rejects: Sequence[Reject]) -> None:
             lines.writerows(rejects)
 
-        batch = await changes.run(batch_id, progress=context.progress, rejected=rejected)
+        run: dict[str, Any] = {"progress": context.progress, "rejected": rejected}
+        if kind is BatchKind.ATTACH:
+            async with context.input_file() as profiles:
+                targets = targets_of(profiles, name=wanted["name"], database_id=wanted["db_id"])
+                batch = await changes.run(batch_id, targets=targets, **run)
+        else:
+            batch = await changes.run(batch_id, **run)
         text.flush()
         if batch.rejected:
             await context.keep_file(REJECTS, _content(file))
     return batch_view(batch)
+
+
+async def _begin(context: JobContext, changes: BulkChanges, kind: BatchKind) -> Batch:
+    wanted, loyalty_id = context.job.parameters, context.job.loyalty_id
+    program = await context.means.store.program(loyalty_id)
+    if program is None:
+        raise ProgramNotFound(str(loyalty_id))
+    if kind is BatchKind.ATTACH:
+        return await changes.begin_attach(program, source=wanted["name"])
+    change = Change(kind, wanted.get("expires_at"))
+    return await changes.begin(program, filter_of(wanted["filter"]), change)
 
 
 async def _undo(context: JobContext) -> dict[str, Any]:
@@ -142,13 +156,6 @@ async def _done_before(context: JobContext) -> dict[str, Any] | None:
     batch = await Batches(context.means).batch(context.job.batch_id)
     is_resumable = batch.state in (BatchState.RUNNING, BatchState.STOPPED)
     return None if is_resumable else batch_view(batch)
-
-
-async def _program(context: JobContext) -> LoyaltyProgram:
-    program = await context.means.store.program(context.job.loyalty_id)
-    if program is None:
-        raise ProgramNotFound(str(context.job.loyalty_id))
-    return program
 
 
 async def _content(file: IO[bytes]) -> AsyncIterator[bytes]:

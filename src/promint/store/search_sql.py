@@ -228,9 +228,7 @@ def _in_shards(draft: Draft, shards: tuple[int, int]) -> str:
     return f"p.shard_key BETWEEN {draft.put(shards[0])} AND {draft.put(shards[1])}"
 
 
-def _walked(
-    dialect: Dialect, scan: Scan, draft: Draft, columns: str, run: Run, most: int
-) -> str:
+def _walked(dialect: Dialect, scan: Scan, draft: Draft, columns: str, run: Run, most: int) -> str:
     """Return the SELECT of up to `most` rows of a run."""
     names = [column for column, _ in scan.order]
     lists_shards = run.shards[0] != run.shards[1] and not scan.crosses_shards
@@ -441,7 +439,7 @@ def everything(
     for scan, passing in zip(scans, filters, strict=True):
         conditions = f"{_in_shards(draft, shards)} AND " + draft.all_of(
             [*scan.conditions, *scan.bounds]
-        )"
+        )
         table = f"{scan.table} p{dialect.indexed(scan.index)}"
         if scan.table == "promo_code":
             source = f"{table} WHERE {conditions} AND"

