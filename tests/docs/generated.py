@@ -1,4 +1,4 @@
-"""The parts of the reference that the code writes: the settings, and each command's help.
+"""The parts of the reference that the code writes: settings, commands, the management API.
 
 They stand on a page between `<!-- from the code: NAME -->` and `<!-- until here -->`.
 """
@@ -10,6 +10,7 @@ import click
 
 from promint.cli import main
 from promint.config import PREFIX, settings_fields
+from tests.docs import management
 
 TERMINAL_WIDTH = 78
 """What click leaves of a terminal of 80 columns."""
@@ -21,21 +22,24 @@ _PART = re.compile(
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its whole name, groups included, in the order of the help."""
+    """Yield every command that is shown, with its whole name, groups included, in help's order."""
 
     def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
         yield name, command
         if isinstance(command, click.Group):
             for child in sorted(command.commands):
-                yield from walk(f"{name} {child}", command.commands[child])
+                if not command.commands[child].hidden:
+                    yield from walk(f"{name} {child}", command.commands[child])
 
     return walk("promint", main)
 
 
 def rendered(name: str) -> str:
-    """Return the text of a part: `settings`, or the help of the command `promint …`."""
+    """Return the text of a part: `settings`, `management …`, or the help of `promint …`."""
     if name == "settings":
         return f"\n{_settings()}\n\n"
+    if name.startswith("management "):
+        return f"\n{management.rendered(name.removeprefix('management '))}\n\n"
     command = dict(commands())[name]
     context = click.Context(
         command,

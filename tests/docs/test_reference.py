@@ -11,6 +11,7 @@ from promint.domain.model import EventKind, PromoCode
 from promint.store.migrations import SQLITE, steps
 from promint.web.api import http_status
 from promint.web.calls import OPERATIONS
+from tests.docs import management
 from tests.docs.generated import commands, parts, rendered
 from tests.docs.pages import DOCS, ROOT, anchors, table
 
@@ -49,7 +50,9 @@ def test_the_errors_page_is_in_order_of_numbers() -> None:
     assert numbers == sorted(numbers)
 
 
-@pytest.mark.parametrize("page", ["reference/settings.md", "reference/commands.md"])
+@pytest.mark.parametrize(
+    "page", ["reference/settings.md", "reference/commands.md", "reference/management-api.md"]
+)
 def test_what_comes_from_the_code_stands_on_the_page_as_the_code_has_it(page: str) -> None:
     found = parts(text_of(page))
 
@@ -63,6 +66,12 @@ def test_the_commands_page_has_every_command() -> None:
 
     assert list(parts(text)) == [name for name, _ in commands()]
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(parts(text))
+
+
+def test_the_management_page_has_everything_that_the_document_has() -> None:
+    wanted = [f"management {name}" for name in management.names()]
+
+    assert list(parts(text_of("reference/management-api.md"))) == wanted
 
 
 def test_the_reference_has_every_call_with_its_scope_and_an_example_in_both_forms() -> None:

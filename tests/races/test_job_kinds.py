@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,11 +180,9 @@ def test_a_cancelled_import_keeps_what_is_in_and_can_be_resumed(office: Kinds) -
     office.until(job, lambda found: found.batch_id is not None)
 
     office.run(office.queue.cancel(job.id))
-    began_at = time.monotonic()
     job = office.ended(job)
 
     assert job.state in (JobState.CANCELLED, JobState.DONE)
     if job.state is JobState.CANCELLED:
         assert office.batch_state(job) is BatchState.STOPPED
         assert office.codes(program) < 2 * CODES
-    assert time.monotonic() - began_at < 30

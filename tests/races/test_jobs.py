@@ -29,7 +29,7 @@ WORKING = (sys.executable, "-m", "tests.races.working")
 QUICK = {
     "PYTHONPATH": str(ROOT),
     "PROMINT_JOB_HEARTBEAT_S": "0.2",
-    "PROMINT_JOB_STALE_S": "3",
+    "PROMINT_JOB_STALE_S": "20",
     "PROMINT_DRAIN_TIMEOUT_S": "10",
 }
 PATIENCE_S = 60.0
@@ -140,6 +140,14 @@ def office(stores: Stores, kind: str, log: Path) -> Iterator[Office]:
 @pytest.fixture
 def wide_office(stores: Stores, kind: str, log: Path) -> Iterator[Office]:
     made = Office(stores.new(kind), log, PROMINT_JOBS_AT_ONCE="3")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hasty_office(stores: Stores, kind: str, log: Path) -> Iterator[Office]:
+    """It gives a silent worker up soon."""
+    made = Office(stores.new(kind), log, PROMINT_JOB_STALE_S="3")
     yield made
     made.close()
 
@@ -265,7 +273,8 @@ def test_a_job_is_done_once_through_kills_of_service_and_process(office: Office,
     assert job.result is not None
 
 
-def test_a_process_that_hangs_is_killed_and_its_job_begun_again(office: Office) -> None:
+def test_a_process_that_hangs_is_killed_and_its_job_begun_again(hasty_office: Office) -> None:
+    office = hasty_office
     program = office.service.program()
 
     job = office.ended(office.submit(program, steps=20, stops_at=10))
@@ -276,10 +285,10 @@ def test_a_process_that_hangs_is_killed_and_its_job_begun_again(office: Office) 
 
 
 def test_a_worker_that_was_held_and_given_up_does_no_harm_when_it_goes_on(
-    stores: Stores, kind: str, log: Path
+    hasty_office: Office,
 ) -> None:
     """Nobody looks after it, as if its machine had been cut off from the others."""
-    office = Office(stores.new(kind), log)
+    office = hasty_office
     program = office.service.program()
     office.service.stop()
     job = office.submit(program, steps=20, stops_at=10)
@@ -305,4 +314,3 @@ def test_a_worker_that_was_held_and_given_up_does_no_harm_when_it_goes_on(
     finally:
         held.kill()
         held.communicate()
-        office.close()

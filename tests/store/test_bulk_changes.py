@@ -311,6 +311,7 @@ def test_a_universal_code_goes_to_a_whole_list_and_nobody_twice(
 
     assert (batch.total, batch.changed, batch.rejected) == (5, 3, 0)
     assert world.get(program, "ALL").attach_count == 4
+    assert changing.preview(program, DELETE, CodeFilter(batch_id=batch.id)).matching == 1
 
 
 def test_places_of_universal_codes_are_filled_one_after_the_other(

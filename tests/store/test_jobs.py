@@ -2,7 +2,7 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from promint.domain.errors import JobNotFound
 from promint.domain.model import Batch, BatchKind, BatchState, Job, JobState
 from promint.service.jobs import ClaimLost, JobQueue
 from promint.service.means import Means
+from promint.store import jobs_sql
 from promint.store.jobs import INPUT, PART_BYTES, Claim, HowFar, JobFile
 from tests.conftest import Stores
 from tests.world import DAY, NOON, SECOND, World
@@ -422,7 +423,7 @@ def test_files_of_jobs_that_ended_long_ago_are_forgotten(office: Office) -> None
 
 # -- many who claim ------------------------------------------------------------------------
 
-PROGRAMS, JOBS, WORKERS = 4, 40, 4
+PROGRAMS, JOBS, WORKERS, TRIES = 4, 40, 4, 20
 
 
 def claim_until_none_is_left(url: str, name: str, told: Any) -> None:
@@ -479,17 +480,38 @@ def test_no_job_is_ever_claimed_twice_by_several_processes(stores: Stores) -> No
     assert all(running == [job] for job, running in claims)
 
 
-def test_jobs_that_are_claimed_at_the_same_moment_are_different_ones(
-    office: Office,
-) -> None:
-    made = [office.add(1 + number % PROGRAMS) for number in range(JOBS)]
+def claim_at_once(office: Office) -> list[Job]:
+    """Claim as many jobs as there are, all at the same moment; return which were had."""
 
     async def claim_all() -> list[Job | None]:
         claims = (office.jobs.claim(f"worker-{n}", NOON) for n in range(JOBS))
         return await asyncio.gather(*claims)
 
-    claimed = [job for job in office.world.run(claim_all()) if job is not None]
+    return [job for job in office.world.run(claim_all()) if job is not None]
 
+
+def test_jobs_that_are_claimed_at_the_same_moment_are_different_ones(
+    office: Office,
+) -> None:
+    made = [office.add(1 + number % PROGRAMS) for number in range(JOBS)]
+
+    claimed = claim_at_once(office)
+
+    assert claimed
     assert len({job.loyalty_id for job in claimed}) == len(claimed) <= PROGRAMS
     assert {job.id for job in claimed} <= set(ids(made[:PROGRAMS]))
-    assert claimed
+
+
+def test_that_race_finds_a_claim_that_does_not_look_again(
+    stores: Stores, make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careless = jobs_sql.CLAIM_JOB.replace(") AND state = 'waiting'", ")")
+    assert careless != jobs_sql.CLAIM_JOB
+    monkeypatch.setattr(jobs_sql, "CLAIM_JOB", careless)
+    office = Office(make_world(stores.new("postgres")))
+
+    for program in range(1, 1 + TRIES):
+        office.add(program)
+        if len(claim_at_once(office)) > 1:
+            return
+    pytest.fail("no job was claimed twice")

@@ -4,10 +4,14 @@ import asyncio
 import json
 from collections.abc import Callable
 
+import apsw
+import asyncpg
 import pytest
 
 from promint.domain.model import Event, EventKind, LoyaltyProgram
 from promint.service.stock import Stock
+from promint.store import batch_sql
+from promint.store.postgres.sessions import BY_KEY
 from tests.conftest import Stores
 from tests.store.bulk import means_of
 from tests.world import DAY, NOON, World
@@ -81,6 +85,26 @@ def test_free_codes_are_counted_no_further_than_asked(world: World) -> None:
     counts = [world.run(world.store.free_codes(program, NOON, most)) for most in (1, 20, 100)]
 
     assert counts == [1, 20, 50]
+
+
+def test_free_codes_are_counted_by_their_index(stores: Stores) -> None:
+    async def plan_of_postgres() -> str:
+        connection = await asyncpg.connect(stores.new("postgres"))
+        async with connection.transaction():
+            await connection.execute(BY_KEY)
+            statement = f"EXPLAIN {batch_sql.POSTGRES_COUNT_FREE}"
+            rows = await connection.fetch(statement, 4096, 4097, NOON, 100)
+        await connection.close()
+        return "\n".join(row[0] for row in rows)
+
+    url = stores.new("sqlite")
+    World(url).close()
+    reader = apsw.Connection(url.removeprefix("sqlite:///"))
+    rows = reader.execute(f"EXPLAIN QUERY PLAN {batch_sql.COUNT_FREE}", (4096, NOON, 100))
+    plans = [asyncio.run(plan_of_postgres()), str(rows.fetchall())]
+    reader.close()
+
+    assert all("promo_code_free" in plan for plan in plans), plans
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -161,7 +161,10 @@ class PagesResult:
 
 @dataclass(slots=True)
 class Report:
-    """Everything about one run. `command_s` is how long a command takes that does next to nothing."""
+    """Everything about one run.
+
+    `command_s` is how long a command takes that does next to nothing.
+    """
 
     store: str
     connections: int

@@ -142,7 +142,7 @@ def _preview_text(preview: UndoPreview) -> str:
 @click.option("--limit", type=click.IntRange(1), default=TOUCHED_SHOWN, show_default=True)
 @command_options
 def batch_touched(target: Target, batch_id: int, limit: int) -> None:
-    """List the codes of a batch that cannot be taken back, and what happened to them."""
+    """List what of a batch cannot be taken back, and what happened to it."""
 
     async def work(store: Store, administration: Administration) -> list[Touched]:
         found: list[Touched] = []

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,9 @@ from promint.bench.run import Run
 from promint.cli.output import Target, answer, command_options, console, fail
 
 LASTING_TEMPORARY = Path("/var/tmp")  # noqa: S108  # a folder of our own is made in it
+
+SHARED = ("database", "as_json")
+"""Options of a group that hold for its commands as well."""
 
 TABLE_WIDTH = 120
 """A table of figures that is folded cannot be read, wherever it is written to."""
@@ -44,7 +48,7 @@ class Names(click.ParamType[tuple[str, ...]]):
         return names or JOB_NAMES
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
@@ -100,8 +104,13 @@ def bench(
     --database names (never that of the environment): programs of its own are made there and
     removed at the end. On PostgreSQL use a database made for it.
     """
-    signal.signal(signal.SIGTERM, _stop)
-    with _store(target.database) as url, _noting(target) as note:
+    context = click.get_current_context()
+    if context.invoked_subcommand is not None:
+        context.obj = target
+        _refuse_lost_options(context)
+        return
+    signal.signal(signal.SIGTERM, stop)
+    with place(target.database) as (url, _), noting(target) as note:
         run = Run(
             url,
             connections=connections,
@@ -129,24 +138,35 @@ def bench(
         fail(f"{report.failed:,} answers were no success; the figures mean nothing.")
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _refuse_lost_options(context: click.Context) -> None:
+    """Refuse options before the name of a command that has its own."""
+    for option in context.command.params:
+        name = option.name or ""
+        if name not in SHARED and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"Write {option.opts[0]} behind {context.invoked_subcommand}, if it has it."
+            )
+
+
+def stop(number: int, frame: FrameType | None) -> None:
     """Leave every block on the way out, so that what was started is ended."""
     sys.exit(128 + number)
 
 
 @contextmanager
-def _store(url: str | None) -> Iterator[str]:
-    """Yield the store's URL; without one, of a file on a disk, for /tmp may be memory."""
-    if url is not None:
-        yield url
-        return
-    place = os.environ.get("TMPDIR") or (LASTING_TEMPORARY if LASTING_TEMPORARY.is_dir() else None)
-    with tempfile.TemporaryDirectory(prefix="promint-bench-", dir=place) as folder:
-        yield f"sqlite:///{Path(folder) / 'bench.db'}"
+def place(url: str | None) -> Iterator[tuple[str, Path]]:
+    """Yield the store's URL, and a folder for files; without a URL the store is a file there.
+
+    The folder is on a disk, for /tmp may be memory.
+    """
+    parent = os.environ.get("TMPDIR") or (LASTING_TEMPORARY if LASTING_TEMPORARY.is_dir() else None)
+    with tempfile.TemporaryDirectory(prefix="promint-bench-", dir=parent) as name:
+        folder = Path(name)
+        yield url or f"sqlite:///{folder / 'bench.db'}", folder
 
 
 @contextmanager
-def _noting(target: Target) -> Iterator[Callable[[str], None]]:
+def noting(target: Target) -> Iterator[Callable[[str], None]]:
     """Show what is being done, for people and on standard error."""
     if target.as_json:
         yield lambda text: None
@@ -166,14 +186,14 @@ def _show(report: Report) -> None:
     if report.memory is not None:
         _show_memory(report.memory)
     for note in report.notes:
-        _print(f"\n{note}")
+        say(f"\n{note}")
 
 
-def _number(value: float | None, digits: int = 0) -> str:
+def number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def _word(is_reached: bool | None) -> str:
+def word(is_reached: bool | None) -> str:
     return "–" if is_reached is None else "yes" if is_reached else "NO"
 
 
@@ -190,58 +210,58 @@ def _show_jobs(report: Report) -> None:
     Console(highlight=False, width=max(console.width, TABLE_WIDTH)).print(shown)
     floor = "the same server answering fixed bytes" if report.store == "sqlite" else "pgbench"
     resident = report.jobs[-1].resident_mb
-    _print(
+    say(
         f"\n{report.store_version}, {report.connections} connections, medians of {report.rounds} "
         f"rounds of {report.seconds:g} s; the floor is {floor}."
     )
-    _print(
+    say(
         f"At half load the 99th percentile is to stay under {HALF_LOAD_P99_MS_MAX:g} ms: "
-        f"{_word(all(job.is_half_load_reached for job in report.jobs))}."
+        f"{word(all(job.is_half_load_reached for job in report.jobs))}."
     )
-    _print(f"The service held {_number(resident)} MB at the end.")
+    say(f"The service held {number(resident)} MB at the end.")
 
 
 def _job_row(job: JobResult) -> list[str]:
     floor_rate = job.fixed_rate if job.floor == "fixed bytes" else job.pgbench_rate
     return [
         job.title,
-        _number(job.rate),
-        _number(job.p50_ms, 1),
-        _number(job.p99_ms, 1),
-        _number(floor_rate),
-        _number(job.ratio, 2),
-        _number(job.target, 2),
-        _word(job.is_reached),
-        _number(job.half_load_rate),
-        _number(job.half_load_p99_ms, 1),
-        _number(job.cpu_us),
+        number(job.rate),
+        number(job.p50_ms, 1),
+        number(job.p99_ms, 1),
+        number(floor_rate),
+        number(job.ratio, 2),
+        number(job.target, 2),
+        word(job.is_reached),
+        number(job.half_load_rate),
+        number(job.half_load_p99_ms, 1),
+        number(job.cpu_us),
     ]
 
 
 def _show_size(size: SizeResult) -> None:
-    _print(f"{size.codes:,} codes, loaded straight into the store in {size.load_s:,.0f} s")
-    _print(
+    say(f"{size.codes:,} codes, loaded straight into the store in {size.load_s:,.0f} s")
+    say(
         f"look-ups  {size.rate:,.0f}/s, beside {size.small_rate:,.0f}/s at "
         f"{size.small_codes:,} codes: {size.ratio:.2f}, target {size.target:.2f}, "
-        f"reached: {_word(size.is_reached)}"
+        f"reached: {word(size.is_reached)}"
     )
-    _print(
+    say(
         f"export    first byte {size.export_first_byte_s * 1000:,.0f} ms, whole "
         f"{size.export_total_s:,.1f} s, {size.export_codes:,} codes, "
         f"{size.export_bytes / 1e6:,.0f} MB; the service grew by "
-        f"{_number(size.export_growth_mb, 1)} MB, reached: {_word(size.is_export_reached)}"
+        f"{number(size.export_growth_mb, 1)} MB, reached: {word(size.is_export_reached)}"
     )
 
 
 def _show_memory(memory: MemoryResult) -> None:
     quarters = ", ".join(f"{value:,.1f}" for value in memory.quarters_mb) or "–"
-    _print(f"{memory.requests:,} requests in {memory.seconds:,.0f} s")
-    _print(
-        f"memory    {_number(memory.start_mb, 1)} MB at the start, "
-        f"{_number(memory.end_mb, 1)} MB at the end, {_number(memory.largest_mb, 1)} MB at most"
+    say(f"{memory.requests:,} requests in {memory.seconds:,.0f} s")
+    say(
+        f"memory    {number(memory.start_mb, 1)} MB at the start, "
+        f"{number(memory.end_mb, 1)} MB at the end, {number(memory.largest_mb, 1)} MB at most"
     )
-    _print(f"quarters  {quarters} MB, reached: {_word(memory.is_reached)}")
+    say(f"quarters  {quarters} MB, reached: {word(memory.is_reached)}")
 
 
-def _print(text: str) -> None:
+def say(text: str) -> None:
     console.print(text, markup=False)

@@ -92,7 +92,7 @@ def codes_change(
     batch_id: int | None,
     **options: Any,
 ) -> None:
-    """Change all codes that the options choose, or attach codes to a list of profiles.
+    """Change many codes at once, or attach codes to a list of profiles.
 
     First it says how many match and how many would change, and asks. What it does is a batch: one
     that was interrupted goes on with --resume, and 'promint batch undo' takes it back.

@@ -5,7 +5,7 @@ import logging
 import click
 
 from promint import __version__
-from promint.cli import admin, batches, bench, codes, jobs, profiles, programs, serving
+from promint.cli import admin, batches, bench, bench_bulk, codes, jobs, profiles, programs, serving
 from promint.cli.output import Target
 
 
@@ -39,3 +39,4 @@ for command in (
     bench.bench,
 ):
     main.add_command(command)
+bench.bench.add_command(bench_bulk.bulk)

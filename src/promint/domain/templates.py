@@ -25,13 +25,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import compress
 from math import log2
 
 from promint.domain.alphabets import ALPHABETS, CLEAR, SYMBOLS_MAX, joins_before, own_alphabet
 from promint.domain.codetext import CODE_CHARACTERS_MAX, canonical, clean_code, code_key
 from promint.domain.errors import BadValue
-from promint.domain.model import CodeMatching
+from promint.domain.model import CodeMatching, LoyaltyProgram
 from promint.domain.rude import NO_WORDS, RudeWords, read_as
 
 RandomBytes = Callable[[int], bytes]
@@ -44,6 +45,7 @@ FRUITLESS_MAX = 50
 """Blocks without one usable code, after which none is believed to exist."""
 
 WHERE = "template"
+MISTYPED = "mistyped: its check symbol does not fit"
 
 _PIECE = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<group>[^{}]*)\}|(?P<fixed>[^{}]+)")
 _GROUP = re.compile(r"(?P<length>[1-9][0-9]{0,2})(?::(?:(?P<name>\w+)|\[(?P<own>[^\[\]]*)\]))?")
@@ -51,6 +53,25 @@ _CHECK = "check"
 _NO_SYMBOL = 0
 """In place of a check symbol: the byte of a code that cannot be."""
 _LINE_END = 1
+
+
+def has_check(text: str) -> bool:
+    """Say whether the codes of a template carry a check symbol."""
+    return f"{{{_CHECK}}}" in text.replace("{{", "")
+
+
+def is_mistyped(program: LoyaltyProgram, code: str) -> bool:
+    """Say whether a code cannot be one of the program's, without looking it up.
+
+    True for a code of the form of its template whose check symbol does not fit. Such a program
+    takes no code like that in, so nothing is refused that exists.
+    """
+    if "{" not in program.template or not has_check(program.template):
+        return False
+    try:
+        return not _kept(program.template, program.code_matching).check(code)
+    except BadValue:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +339,11 @@ def _written(part: Part) -> str:
     if isinstance(part, str):
         return part.replace("{", "{{").replace("}", "}}")
     return str(part)
+
+
+@lru_cache(256)
+def _kept(text: str, matching: CodeMatching) -> Template:
+    return Template.parse(text, matching)
 
 
 def _parts(text: str, matching: CodeMatching) -> tuple[Part, ...]:

@@ -16,9 +16,11 @@ from promint.domain.model import (
     Scope,
     Token,
 )
+from promint.domain.templates import has_check
 from promint.service.access import new_token, token_digest
 from promint.service.transactions import Once, in_transaction, once_in_transaction
 from promint.store import Store, Transaction
+from promint.store.searching import CodeFilter
 
 PERSONAL, UNIVERSAL = "personal", "universal"
 """The two kinds of program: a code belongs to one profile at a time, or to many."""
@@ -113,6 +115,8 @@ class Administration:
             after = programs.changed(before, settings)
             if after == before:
                 return before
+            if after.template != before.template and has_check(after.template):
+                await self._check_empty(before)
             await transaction.update_program(after)
             await transaction.record([self._event(EventKind.PROGRAM_UPDATED, before.first_shard)])
             return replace(after, version=before.version + 1)
@@ -134,6 +138,18 @@ class Administration:
             ProgramNotFound: there is no such program.
         """
         return await self.update_program(loyalty_id, {"archived": False})
+
+    async def _check_empty(self, program: LoyaltyProgram) -> None:
+        """Refuse a check symbol for a program that may have codes without it.
+
+        Raises:
+            BadValue: it has codes.
+        """
+        everything = CodeFilter()
+        if await self._store.searching.count(program, everything, now=self._now(), most=1):
+            raise BadValue(
+                "has a check symbol, and the program has codes without; make a new one", "template"
+            )
 
     async def clone_program(
         self, loyalty_id: int, settings: dict[str, Any], once: Once | None = None

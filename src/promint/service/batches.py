@@ -234,7 +234,7 @@ class Batches:
             await undoing.read_codes(transaction, made, holds=holds)
             due = _Due(after, len(made) < CHUNK)
             for one in made:
-                due.after = WalkKey(one.code.shard_key, one.code.seq, one.code.code_key)
+                due.after = WalkKey(one.code.shard_key, one.code.seq)
                 why = _why_touched(one, undoing.work.code(_id_of(one.code)))
                 if why:
                     due.touched.append(Touched(one.code.code, why))

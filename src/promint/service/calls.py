@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promint.domain import codetext, identities
+from promint.domain import codetext, identities, rules
 from promint.domain.errors import (
     BadValue,
     CodeLimitReached,
@@ -32,6 +32,7 @@ from promint.domain.model import (
     PromoCode,
     Token,
 )
+from promint.domain.templates import MISTYPED, is_mistyped
 from promint.engine import Engine, Operation
 from promint.service import operations
 from promint.service.access import Call, Remembered, token_digest
@@ -218,6 +219,8 @@ class Service:
                 common["profile_data"] = identities.data_of(profile.identities)
             if code is None:
                 return operations.AttachAny(program, self.codes.draw, **common)
+            if is_mistyped(program, code):
+                rules.check_issuing(program, call.now)
             return operations.Attach(program, code, _code_id(program, code), **common)
 
         return await self._change(call, prepare)
@@ -339,6 +342,13 @@ class Service:
 
 
 def _code_id(program: LoyaltyProgram, code: str) -> tuple[int, str]:
+    """Return a code's primary key.
+
+    Raises:
+        CodeNotFound: its check symbol does not fit, so that the store need not be asked.
+    """
+    if is_mistyped(program, code):
+        raise CodeNotFound(code)
     key = codetext.code_key(code, program.code_matching)
     return codetext.shard_key(program.id, key, program.buckets), key
 
@@ -355,6 +365,9 @@ def _keys_of(
             key = codetext.code_key(clean, program.code_matching)
         except BadValue as unusable:
             keys.append(unusable)
+            continue
+        if is_mistyped(program, clean):
+            keys.append(BadValue(MISTYPED, "code"))
         else:
             keys.append(Duplicate(clean) if key in usable else key)
             usable.setdefault(key, clean)

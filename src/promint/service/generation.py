@@ -27,7 +27,7 @@ from promint.domain.model import (
     LoyaltyProgram,
 )
 from promint.domain.planning import Plan, plan
-from promint.domain.templates import Template
+from promint.domain.templates import Template, has_check
 from promint.service.drawing import CodeSource
 from promint.service.means import Means, Progress, unwatched
 from promint.service.transactions import in_transaction
@@ -167,6 +167,8 @@ class Generation:
         text = text or program.template
         if not text:
             raise BadValue("the program has none, so name one", "template")
+        if text != program.template and has_check(program.template):
+            raise BadValue("the program's codes carry a check symbol, use its own", "template")
         return self._codes.template(text, program.code_matching)
 
     async def _planned(

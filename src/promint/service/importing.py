@@ -36,6 +36,7 @@ from promint.domain.model import (
     Scope,
     Token,
 )
+from promint.domain.templates import MISTYPED, has_check, is_mistyped
 from promint.service.access import Call
 from promint.service.means import Means, Progress, unwatched
 from promint.service.profiles import ProfileCalls
@@ -421,9 +422,7 @@ class _Work:
         self.report.note(kind, Sample(reject.line, reject.original, reject.reason))
 
     async def _add_plain(self, chunk: PlainChunk) -> None:
-        cleaned = await asyncio.to_thread(
-            _cleaned, chunk.texts, self.program.code_matching, chunk.first_line
-        )
+        cleaned = await asyncio.to_thread(_cleaned, chunk.texts, self.program, chunk.first_line)
         self._is_ascii = self._is_ascii and cleaned.is_ascii
         for first_line, keys, codes in cleaned.runs:
             self.report.rows += len(codes)
@@ -442,7 +441,7 @@ class _Work:
         now = self.importing.insertion_moment()
         staged: list[StagedCode] = []
         for row, holder in zip(rows, holders, strict=True):
-            made = _staged(row, holder, self.program.code_matching, now)
+            made = _staged(row, holder, self.program, now)
             if isinstance(made, StagedCode):
                 staged.append(made)
                 self.report.held += made.profile_id is not None
@@ -507,7 +506,7 @@ class _Work:
                 self._sample(row)
                 lines.append(Reject(row.line, _reason(row), chunk.original(row.line) or row.code))
             if isinstance(chunk, PlainChunk):
-                cleaned = _cleaned(chunk.texts, self.program.code_matching, chunk.first_line)
+                cleaned = _cleaned(chunk.texts, self.program, chunk.first_line)
                 lines.extend(cleaned.rejects)
             else:
                 lines.extend(await self._unusable_rows(chunk))
@@ -523,7 +522,7 @@ class _Work:
             )
         now = self.importing.insertion_moment()
         made = [
-            _staged(row, holder, self.program.code_matching, now)
+            _staged(row, holder, self.program, now)
             for row, holder in zip(rows, holders, strict=True)
         ]
         return [
@@ -546,9 +545,9 @@ class _Work:
             return
         async for chunk in self._chunks("comparing"):
             keyed = (
-                _keyed_plain(chunk, program.code_matching)
+                _keyed_plain(chunk, program)
                 if isinstance(chunk, PlainChunk)
-                else _keyed_rows(chunk, program.code_matching)
+                else _keyed_rows(chunk, program)
             )
             while part := list(islice(keyed, LOOK_ALIKES_CHUNK)):
                 spellings = {
@@ -613,24 +612,37 @@ class _Cleaned(NamedTuple):
     is_ascii: bool
 
 
-def _cleaned(texts: list[str], matching: CodeMatching, first_line: int) -> _Cleaned:
+def _code_and_key(text: str, program: LoyaltyProgram) -> tuple[str, str]:
+    """Return a code as it is stored, and its compared form.
+
+    Raises:
+        BadValue: it cannot be a code of the program.
+    """
+    code = codetext.clean_code(text)
+    key = codetext.code_key(code, program.code_matching)
+    if is_mistyped(program, code):
+        raise BadValue(MISTYPED, "code")
+    return code, key
+
+
+def _cleaned(texts: list[str], program: LoyaltyProgram, first_line: int) -> _Cleaned:
     """Clean a chunk of codes and make their keys.
 
     A chunk of plain ASCII, which nearly all are, is looked at as one text.
     """
     codes = [text.strip() for text in texts]
     joined = "".join(codes)
-    if joined.isascii() and joined.isprintable() and codes:
+    if joined.isascii() and joined.isprintable() and codes and not has_check(program.template):
         longest = max(map(len, codes))
         if all(codes) and longest <= codetext.CODE_CHARACTERS_MAX:
             keys = codes
-            if matching is CodeMatching.FORGIVING:
+            if program.code_matching is CodeMatching.FORGIVING:
                 keys = "\n".join(codes).casefold().split("\n")
             return _Cleaned([(first_line, keys, codes)], [], is_ascii=True)
-    return _cleaned_one_by_one(codes, matching, first_line)
+    return _cleaned_one_by_one(codes, program, first_line)
 
 
-def _cleaned_one_by_one(codes: list[str], matching: CodeMatching, first_line: int) -> _Cleaned:
+def _cleaned_one_by_one(codes: list[str], program: LoyaltyProgram, first_line: int) -> _Cleaned:
     runs: list[tuple[int, list[str], list[str]]] = []
     rejects: list[Reject] = []
     is_ascii = True
@@ -639,8 +651,7 @@ def _cleaned_one_by_one(codes: list[str], matching: CodeMatching, first_line: in
         if not text:
             continue
         try:
-            code = codetext.clean_code(text)
-            key = codetext.code_key(code, matching)
+            code, key = _code_and_key(text, program)
         except BadValue as error:
             rejects.append(Reject(line, error.detail, text))
             continue
@@ -653,17 +664,17 @@ def _cleaned_one_by_one(codes: list[str], matching: CodeMatching, first_line: in
     return _Cleaned(runs, rejects, is_ascii)
 
 
-def _keyed_plain(chunk: PlainChunk, matching: CodeMatching) -> Iterator[tuple[int, str, str]]:
-    for first_line, keys, codes in _cleaned(chunk.texts, matching, chunk.first_line).runs:
+def _keyed_plain(chunk: PlainChunk, program: LoyaltyProgram) -> Iterator[tuple[int, str, str]]:
+    for first_line, keys, codes in _cleaned(chunk.texts, program, chunk.first_line).runs:
         for number, (key, code) in enumerate(zip(keys, codes, strict=True)):
             yield first_line + number, key, code
 
 
-def _keyed_rows(chunk: RowChunk, matching: CodeMatching) -> Iterator[tuple[int, str, str]]:
+def _keyed_rows(chunk: RowChunk, program: LoyaltyProgram) -> Iterator[tuple[int, str, str]]:
     for row in chunk.rows:
         try:
-            code = codetext.clean_code(row.code)
-            yield row.line, codetext.code_key(code, matching), code
+            code, key = _code_and_key(row.code, program)
+            yield row.line, key, code
         except BadValue:
             continue
 
@@ -702,15 +713,14 @@ def _profile_key(row: Row, default_database: int | None) -> ProfileKey | Promint
 
 
 def _staged(
-    row: Row, holder: Holder | PromintError | None, matching: CodeMatching, now: int
+    row: Row, holder: Holder | PromintError | None, program: LoyaltyProgram, now: int
 ) -> StagedCode | Reject:
     """Return a row as it is staged, or why it cannot be used.
 
     A code that is held since nobody knows when is so since its activation, or since now.
     """
     try:
-        code = codetext.clean_code(row.code)
-        key = codetext.code_key(code, matching)
+        code, key = _code_and_key(row.code, program)
     except BadValue as error:
         return Reject(row.line, error.detail, row.code)
     if isinstance(holder, PromintError):

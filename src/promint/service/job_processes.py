@@ -22,6 +22,8 @@ POLL_S = 0.5
 ATTEMPTS_MAX = 4
 """The first and three more."""
 RESTART_PAUSE_S = 1.0
+START_S = 60.0
+"""How long a process may take to its first sign of life, on a machine that is busy."""
 UPLOAD_SILENCE_S = 3600.0
 TIDY_INTERVAL_S = 60.0
 TIDY_PARTS = 64
@@ -178,8 +180,9 @@ class JobProcesses:
         try:
             # Each sign of life is a byte. On SQLite the store cannot be asked for one: a
             # process that writes for minutes in one transaction could not write it.
-            while await asyncio.wait_for(signs.read(1024), self._stale_s):
-                pass
+            patience_s = max(START_S, self._stale_s)
+            while await asyncio.wait_for(signs.read(1024), patience_s):
+                patience_s = self._stale_s
         except TimeoutError:
             log.warning("job %s: its process gives no sign of life and is killed", job_id)
         finally:

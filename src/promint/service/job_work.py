@@ -55,7 +55,10 @@ class JobContext:
         Raises:
             ClaimLost: another worker has the job.
         """
-        return await keep_file(self.means.store.jobs, self.job, self.means.now, kind, content)
+        try:
+            return await keep_file(self.means.store.jobs, self.job, self.means.now, kind, content)
+        except ClaimLost:
+            self.claim.lose()
 
     async def made_batch(self, batch_id: int) -> None:
         """Note the batch by which the work is resumed.

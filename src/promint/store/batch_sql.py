@@ -23,25 +23,25 @@ POSTGRES_DELETE_CHANGES = """
 DELETE FROM batch_change b USING unnest($1::bigint[], $2::bigint[], $3::text[]) v(s, b, c)
 WHERE b.shard_key = v.s AND b.batch_id = v.b AND b.code_key = v.c"""
 
-CHANGES = """
-SELECT b.shard_key, b.batch_id, b.code_key, b.before, b.version_after, e.kind, e.version
-FROM batch_change b
-LEFT JOIN event e ON e.shard_key = b.shard_key AND e.code_key = b.code_key
-    AND e.code_key IS NOT NULL
-    AND e.version = (SELECT max(v.version) FROM event v WHERE v.shard_key = b.shard_key
-        AND v.code_key = b.code_key AND v.code_key IS NOT NULL)
-WHERE b.shard_key = $1 AND b.batch_id = $2 AND b.code_key > $3
+# What is looked up of each row is a subquery of its own: whatever a planner believes of the sizes
+# of tables, such a one is answered by key.
+_OF = "v.shard_key = {0}.shard_key AND v.code_key = {0}.code_key AND v.code_key IS NOT NULL"
+_LAST = f"FROM event v WHERE {_OF.format('b')} ORDER BY v.version DESC LIMIT 1"
+CHANGES = f"""
+SELECT b.shard_key, b.batch_id, b.code_key, b.before, b.version_after,
+    (SELECT v.kind {_LAST}), (SELECT v.version {_LAST})
+FROM batch_change b WHERE b.shard_key = $1 AND b.batch_id = $2 AND b.code_key > $3
 ORDER BY b.shard_key, b.batch_id, b.code_key LIMIT $4"""
 
 # The codes that a batch made lie in its run of the creation sequence, maybe among others. The
 # event of a code's own version is there if anything has happened to it since.
 _MADE = ", ".join(f"p.{column}" for column in CODE_COLUMNS.split(", "))
 MADE = f"""
-SELECT {_MADE}, e.kind FROM promo_code p
-LEFT JOIN event e ON e.shard_key = p.shard_key AND e.code_key = p.code_key
-    AND e.code_key IS NOT NULL AND e.version = p.version
-WHERE p.shard_key = $1 AND (p.seq, p.code_key) > ($2, $3) AND p.seq <= $4 AND p.batch_id = $5
-ORDER BY p.shard_key, p.seq, p.code_key LIMIT $6"""
+SELECT {_MADE},
+    (SELECT v.kind FROM event v WHERE {_OF.format("p")} AND v.version = p.version)
+FROM promo_code p
+WHERE p.shard_key = $1 AND p.seq > $2 AND p.seq <= $3 AND p.batch_id = $4
+ORDER BY p.shard_key, p.seq LIMIT $5"""
 
 # -- codes that go -------------------------------------------------------------------------
 

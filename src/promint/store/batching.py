@@ -40,7 +40,7 @@ class MadeCode(NamedTuple):
 class WalkKey(NamedTuple):
     """How far a walk over a batch is: the last row that was looked at.
 
-    `seq` counts where codes are walked in order of creation; changes go by key alone.
+    Codes that a batch made go by `seq`, which no two codes of a program share; changes by key.
     """
 
     shard_key: int

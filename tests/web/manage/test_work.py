@@ -82,7 +82,7 @@ def test_columns_and_mode_are_obeyed(running: Running, manager: Manager) -> None
 def test_a_file_that_cannot_be_read_fails_its_job_with_a_sentence(
     running: Running, manager: Manager
 ) -> None:
-    job = manager.ask("POST", f"/programs/{running.program()}/imports", b"\x00\x01\x02\x03" * 50)
+    job = manager.ask("POST", f"/programs/{running.program()}/imports", b"colour,size\nred,1\n")
 
     ended = manager.ended(job["job_id"])
 
@@ -232,7 +232,10 @@ def test_codes_are_found_by_what_they_are(running: Running, manager: Manager) ->
     assert texts(manager, loyalty_id, "?attached_from=2020-01-01T00:00:00Z") == {"A-3", "A-4"}
 
     events = manager.all_pages(f"{path}/events", 2)
-    assert [event["kind"] for event in events][:3] == ["activated", "attached", "attached"]
+    kinds = [
+        event["kind"] for event in events if event["kind"] not in ("imported", "program_created")
+    ]
+    assert kinds == ["activated", "attached", "attached"]
     history = manager.ask("GET", f"{path}/codes/a-4/history")
     assert [event["kind"] for event in history["events"]] == ["attached", "activated"]
     assert history["author"] == "command"

@@ -241,17 +241,15 @@ class SqliteTransaction:
         found: list[MadeCode] = []
         if batch.first_seq is None or batch.last_seq is None:
             return found
-        _, seq, code_key = after
+        seq = max(after.seq, batch.first_seq - 1)
         for shard in range(max(after.shard_key, program.first_shard), program.last_shard + 1):
-            from_seq = max(seq, batch.first_seq - 1)
             rows = self._writer.execute(
-                batch_sql.MADE,
-                (shard, from_seq, code_key, batch.last_seq, batch.id, most - len(found)),
+                batch_sql.MADE, (shard, seq, batch.last_seq, batch.id, most - len(found))
             )
             found += [MadeCode(PromoCode._make(row[:-1]), row[-1]) for row in rows]
             if len(found) == most:
                 break
-            seq, code_key = -1, ""
+            seq = batch.first_seq - 1
         return found
 
     async def code_history(self, shard_key: int, code_key: str) -> list[Event]:

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document of the management API, made from its endpoints and their shapes."""
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -143,7 +144,10 @@ class _Schemas:
         for endpoint in ENDPOINTS:
             shapes |= {endpoint.query, endpoint.body, endpoint.answer}
         described = sorted((shape for shape in shapes if is_described(shape)), key=str)
-        references, self.named = msgspec.json.schema_components(described, ref_template=_SCHEMAS)
+        found = msgspec.json.schema_components(described, ref_template=_SCHEMAS)
+        # A page of programs is called Page_Program_ by msgspec.
+        text = re.sub(rb"\bPage_(\w+)_(?=\")", rb"PageOf\1", msgspec.json.encode(found))
+        references, self.named = msgspec.json.decode(text)
         for schema in self.named.values():
             for field in schema.get("properties", {}).values():
                 _lift(field)
