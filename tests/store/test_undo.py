@@ -1,10 +1,13 @@
 """Batches are taken back while nobody has touched their codes; what was touched is listed."""
 
+import asyncio
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +18,8 @@ from promint.service import batches, bulk_changes, chunks
 from promint.service.batches import batch_view
 from promint.service.bulk_changes import Change
 from promint.service.importing import Importing, ImportOptions
+from promint.store import batch_sql
+from promint.store.postgres.sessions import BY_KEY
 from promint.store.searching import CodeFilter
 from tests.conftest import STORES, Stores
 from tests.store.bulk import (
@@ -443,6 +448,31 @@ def test_a_batch_is_shown_with_its_counts_and_moments(world: World, changing: Ch
     }
     assert (shown["kind"], shown["state"], shown["counts"]["changed"]) == ("expire", "done", 1)
     assert [one.id for one in world.run(changing.batches.batches(program.id))] == [2, 1]
+
+
+def test_what_a_batch_did_is_found_by_key_on_tables_without_statistics(stores: Stores) -> None:
+    async def plan(connection: Any, statement: str, *parameters: Any) -> str:
+        rows = await connection.fetch(f"EXPLAIN {statement}", *parameters)
+        return "\n".join(row[0] for row in rows)
+
+    async def plans() -> tuple[str, str]:
+        connection = await asyncpg.connect(stores.new("postgres"))
+        async with connection.transaction():
+            await connection.execute(BY_KEY)
+            made = await plan(connection, batch_sql.MADE, 4096, 1, 1_000, 1, 250)
+            changes = await plan(connection, batch_sql.CHANGES, 4096, 1, "", 250)
+        await connection.close()
+        return made, changes
+
+    made, changes = asyncio.run(plans())
+
+    assert "promo_code_seq" in made
+    assert "batch_change_pkey" in changes
+    for text in (made, changes):
+        assert "event_version" in text
+        assert "Sort" not in text
+        assert "Seq Scan" not in text
+        assert not re.search(r"Index Cond: \(shard_key = [^)]*\)$", text, re.MULTILINE)
 
 
 # -- any change, taken back ----------------------------------------------------------------

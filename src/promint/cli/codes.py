@@ -18,6 +18,7 @@ from promint.cli.output import (
     run,
     settings_of,
 )
+from promint.cli.searching import codes_export, codes_search
 from promint.domain import codetext
 from promint.domain.errors import CodeNotFound
 from promint.domain.model import EventKind, PromoCode
@@ -36,6 +37,8 @@ def codes() -> None:
 codes.add_command(codes_change)
 codes.add_command(codes_generate)
 codes.add_command(codes_import)
+codes.add_command(codes_search)
+codes.add_command(codes_export)
 
 
 @codes.command("show")

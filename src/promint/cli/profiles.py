@@ -17,6 +17,7 @@ from promint.cli.output import (
     run,
     settings_of,
 )
+from promint.cli.searching import profile_wallet
 from promint.domain import identities
 from promint.domain.model import Profile, ProfileKey
 from promint.service import Service
@@ -147,3 +148,6 @@ def _show(target: Target, key: ProfileKey) -> None:
     fields = {f"  {name}": value for name, value in found.data.items()}
     people = {**values, "data": ""}
     answer(target, values, listing({**people, **fields}))
+
+
+profile.add_command(profile_wallet)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from promint.domain.model import CodeState, Event, Holder, LoyaltyProgram, PromoCode
@@ -66,14 +65,6 @@ class WalletPage(NamedTuple):
     next: str | None
 
 
-class LineFormat(StrEnum):
-    """How the store writes the lines of an export, byte for byte as `promint.wire.rows` does."""
-
-    CSV = "csv"
-    RAW_CSV = "raw csv"
-    JSON_LINES = "jsonl"
-
-
 class Searching(Protocol):
     """What a store offers for looking around. Not for decisions: those read what they change."""
 
@@ -95,11 +86,6 @@ class Searching(Protocol):
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int
     ) -> AsyncGenerator[Sequence[PromoCode]]:
         """Yield every code that matches, in chunks, as of one moment, in order of creation."""
-
-    def lines(
-        self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, line_format: LineFormat
-    ) -> AsyncGenerator[Sequence[str]]:
-        """Yield what `walk` yields as whole lines of a file, made by the database itself."""
 
     async def count(
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, most: int

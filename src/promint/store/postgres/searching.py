@@ -8,7 +8,7 @@ from promint.domain.model import Event, Holder, LoyaltyProgram, PromoCode
 from promint.store import search_steps as steps
 from promint.store.postgres.sessions import Connection
 from promint.store.search_sql import POSTGRES
-from promint.store.searching import CodeFilter, CodePage, LineFormat, WalletPage
+from promint.store.searching import CodeFilter, CodePage, WalletPage
 
 Result = TypeVar("Result")
 
@@ -66,13 +66,6 @@ class PostgresSearching:
                 cursor = await connection.cursor(query.text, *query.values)
                 while rows := await cursor.fetch(CHUNK):
                     yield [PromoCode._make(row) for row in rows]
-
-    async def lines(
-        self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, line_format: LineFormat
-    ) -> AsyncGenerator[Sequence[str]]:
-        """Yield lines."""
-        raise NotImplementedError
-        yield []
 
     async def count(
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, most: int

@@ -8,7 +8,7 @@ import apsw
 from promint.domain.model import Event, Holder, LoyaltyProgram, PromoCode
 from promint.store import search_steps as steps
 from promint.store.search_sql import SQLITE, Query
-from promint.store.searching import CodeFilter, CodePage, LineFormat, WalletPage
+from promint.store.searching import CodeFilter, CodePage, WalletPage
 from promint.store.sqlite.reading import Readers, Snapshot
 
 Result = TypeVar("Result")
@@ -41,13 +41,6 @@ class SqliteSearching:
             if query is not None:
                 async for rows in snapshot.stream(query.text, _named(query), CHUNK):
                     yield [PromoCode._make(row) for row in rows]
-
-    async def lines(
-        self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, line_format: LineFormat
-    ) -> AsyncGenerator[Sequence[str]]:
-        """Yield lines."""
-        raise NotImplementedError
-        yield []
 
     async def count(
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, most: int
