@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from promint.domain.model import (
     LoyaltyProgram,
     PromoCode,
 )
-from promint.store import search_sql, search_steps, sql
+from promint.store import search_steps, sql
 from promint.store.postgres.searching import BY_INDEX
 from promint.store.search_sql import POSTGRES, SQLITE, Query
 from promint.store.searching import CodeFilter, CodePage, Span

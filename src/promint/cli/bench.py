@@ -190,10 +190,12 @@ def _show(report: Report) -> None:
 
 
 def number(value: float | None, digits: int = 0) -> str:
+    """Return a figure for the table."""
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def word(is_reached: bool | None) -> str:
+    """Return whether a target was reached."""
     return "–" if is_reached is None else "yes" if is_reached else "NO"
 
 
@@ -264,4 +266,5 @@ def _show_memory(memory: MemoryResult) -> None:
 
 
 def say(text: str) -> None:
+    """Print a line of the report."""
     console.print(text, markup=False)

@@ -59,6 +59,7 @@ from promint.wire.rows import (
 
 SAMPLES_MAX = 10
 LOOK_ALIKES_CHUNK = 5_000
+UNFINISHED = (BatchState.RUNNING, BatchState.STOPPED)
 
 
 class ImportMode(StrEnum):
@@ -209,6 +210,7 @@ class Importing:
         Raises:
             ProgramNotFound, BatchNotFound: there is no such program, or no such batch in it.
             BadValue: the file cannot be read; it says where and why. Nothing is changed.
+            AlreadyUndone: the batch was taken back meanwhile.
             StoreBusy: the store cannot work now. The batch is `stopped` and can be resumed.
             Cancelled: `progress` stopped it. The batch likewise.
         """
@@ -268,7 +270,7 @@ class Importing:
         batch = await self._means.store.batch(batch_id)
         if batch is None or batch.loyalty_id != loyalty_id or batch.kind is not BatchKind.IMPORT:
             raise BatchNotFound(str(batch_id))
-        if batch.state not in (BatchState.RUNNING, BatchState.STOPPED):
+        if batch.state not in UNFINISHED:
             raise BadValue(f"is {batch.state.value}, there is nothing to resume", "batch")
         return batch
 
@@ -278,6 +280,8 @@ class Importing:
         async def update(transaction: Transaction) -> None:
             batch = await transaction.batch(batch_id)
             assert batch is not None
+            if batch.state not in UNFINISHED:
+                return
             await transaction.update_batch(
                 replace(
                     batch,

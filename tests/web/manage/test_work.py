@@ -170,6 +170,36 @@ def test_a_file_that_breaks_off_brings_nothing(running: Running, manager: Manage
     assert texts(manager, loyalty_id) == set()
 
 
+# -- files out -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "xlsx"])
+def test_what_was_exported_can_be_imported_again(
+    running: Running, manager: Manager, form: str
+) -> None:
+    codes = {"A", "=1+1", "Ключ", "00123"}
+    source, other = running.program(sorted(codes)), running.program()
+
+    reply = manager.send("GET", f"/programs/{source}/export?format={form}")
+    done(manager, manager.ask("POST", f"/programs/{other}/imports", reply.body))
+
+    assert reply.headers["content-disposition"].endswith(f"program-{source}.{form}")
+    assert texts(manager, other) == codes
+
+
+def test_an_export_is_filtered_and_refused_like_a_search(
+    running: Running, manager: Manager
+) -> None:
+    path = f"/programs/{running.program(['A-1', 'B-1'])}/export"
+
+    lines = manager.send("GET", f"{path}?prefix=a&format=jsonl").body.splitlines()
+
+    assert [json.loads(line)["code"] for line in lines] == ["A-1"]
+    assert manager.refused("GET", f"{path}?format=pdf")["field"] == "format"
+    assert manager.refused("GET", f"{path}?email=ann@example.com")["field"] == "db_id"
+    assert manager.send("GET", f"{path}?prefix=zzz&format=csv&raw=true").status == 200
+
+
 # -- generation ----------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from promint.domain import codetext
-from promint.domain.model import LoyaltyProgram
+from promint.domain.errors import AlreadyUndone
+from promint.domain.model import BatchState, LoyaltyProgram
 from promint.store import Busy, Lost, sql, staging_sql
 from promint.store.importing import (
     chunk_event,
@@ -239,6 +240,8 @@ class PostgresStage:
         async with self._connection.transaction():
             row = await self._connection.fetchrow(sql.POSTGRES_LOCK_BATCH, insertion.batch_id)
             batch = sql.batch_value(row)
+            if batch.state not in (BatchState.RUNNING, BatchState.STOPPED):
+                raise AlreadyUndone(str(batch.id))
             if batch.first_seq is not None and batch.last_seq == batch.first_seq + self._total - 1:
                 return batch.first_seq
             following: int = await self._connection.fetchval(
@@ -297,4 +300,5 @@ class PostgresStage:
             await connection.executemany(sql.INSERT_EVENT, events)
         await connection.execute(sql.INSERT_EVENT, *chunk_event(insertion, program, count))
         await connection.execute(staging_sql.COUNT_CODES, count, program.first_shard)
-        await connection.execute(staging_sql.COUNT_IN_BATCH, count, insertion.batch_id)
+        if not await connection.fetch(staging_sql.COUNT_IN_BATCH, count, insertion.batch_id):
+            raise AlreadyUndone(str(insertion.batch_id))

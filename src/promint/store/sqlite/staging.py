@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeVar
 import apsw
 
 from promint.domain import codetext
-from promint.domain.model import LoyaltyProgram
+from promint.domain.errors import AlreadyUndone
+from promint.domain.model import BatchState, LoyaltyProgram
 from promint.store import sql, staging_sql
 from promint.store.importing import (
     chunk_event,
@@ -311,6 +312,8 @@ class SqliteStage:
     def _reserve(self, writer: apsw.Connection, insertion: Insertion) -> int:
         """Return where the stage's creation sequence begins; a resumed batch has one already."""
         batch = sql.batch_value(writer.execute(sql.BATCH, (insertion.batch_id,)).fetchone())
+        if batch.state not in (BatchState.RUNNING, BatchState.STOPPED):
+            raise AlreadyUndone(str(batch.id))
         if batch.first_seq is not None and batch.last_seq == batch.first_seq + self._total - 1:
             return batch.first_seq
         ((following,),) = writer.execute(sql.RESERVE_SEQ, (self._total, self._program.first_shard))
@@ -389,5 +392,6 @@ class SqliteStage:
             writer.executemany(sql.INSERT_ATTACHMENT, attached)
             writer.executemany(sql.INSERT_EVENT, events)
         writer.execute(staging_sql.COUNT_CODES, (count, program.first_shard))
-        writer.execute(staging_sql.COUNT_IN_BATCH, (count, insertion.batch_id))
+        if not writer.execute(staging_sql.COUNT_IN_BATCH, (count, insertion.batch_id)).fetchall():
+            raise AlreadyUndone(str(insertion.batch_id))
         writer.execute(sql.INSERT_EVENT, chunk_event(insertion, program, count))

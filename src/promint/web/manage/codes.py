@@ -26,10 +26,11 @@ from promint.domain.errors import (
 )
 from promint.domain.model import LoyaltyProgram
 from promint.service.access import Answered
+from promint.service.exporting import CONTENT_TYPES, Exporting
 from promint.service.searching import Search
 from promint.store import Answer
 from promint.store.searching import CodeFilter, Span
-from promint.web.manage.endpoints import Asked, Endpoint, Example
+from promint.web.manage.endpoints import Asked, Endpoint, Example, Streamed
 from promint.wire.manage.codes import (
     AttachTo,
     Code,
@@ -39,6 +40,7 @@ from promint.wire.manage.codes import (
     CodesFilter,
     CodesQuery,
     DetachFrom,
+    ExportQuery,
     HappenedEvent,
     code_shown,
     event_shown,
@@ -47,6 +49,7 @@ from promint.wire.manage.codes import (
 )
 from promint.wire.manage.profiles import key_of
 from promint.wire.manage.reading import Page, PageQuery, given, moment
+from promint.wire.rows import FileFormat
 
 
 async def list_codes(asked: Asked, loyalty_id: int, query: CodesQuery) -> Page[Code]:
@@ -80,6 +83,18 @@ async def filter_of(asked: Asked, program: LoyaltyProgram, query: CodesFilter) -
         profile=profile,
         **{name: Span(*span) for name, span in spans_of(query).items()},
     )
+
+
+async def export_codes(asked: Asked, loyalty_id: int, query: ExportQuery) -> Streamed:
+    """A file with state, dates, holder and fields, as of one moment, in order of creation.
+
+    Unless `raw`, no cell starts a formula in a spreadsheet. It can be imported again.
+    """
+    program = await asked.program(loyalty_id)
+    wanted = await filter_of(asked, program, query)
+    form = FileFormat(query.format)
+    pieces = Exporting(asked.means).export(program, wanted, form, raw=query.raw)
+    return Streamed(CONTENT_TYPES[form], f"codes-{loyalty_id}.{form.value}", pieces)
 
 
 async def show_code(asked: Asked, loyalty_id: int, code: str) -> Code:
@@ -250,6 +265,20 @@ ENDPOINTS = (
         errors=(ProgramNotFound, *_PROFILE_ERRORS, MissingField),
         example=Example(
             "/programs/1/codes?prefix=spring&state=attached", answer={"items": [_NEW], "next": None}
+        ),
+    ),
+    Endpoint(
+        "GET",
+        "/programs/{loyalty_id}/export",
+        export_codes,
+        "Export codes",
+        "Codes",
+        errors=(ProgramNotFound, *_PROFILE_ERRORS, MissingField),
+        gives_file=tuple(CONTENT_TYPES.values()),
+        example=Example(
+            "/programs/1/export?format=jsonl&state=expired",
+            answer="",
+            content_type=CONTENT_TYPES[FileFormat.JSONL],
         ),
     ),
     Endpoint(

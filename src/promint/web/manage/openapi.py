@@ -164,7 +164,7 @@ class _Schemas:
 
     def of(self, shape: Any) -> dict[str, Any]:
         """Return where a shape's schema is."""
-        return self._references[shape]
+        return dict(self._references[shape])
 
     def parameters(self, query: Any) -> dict[str, Any]:
         """Return the schema of each field of a query, by name."""
@@ -260,6 +260,8 @@ def _in_header(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
 
 def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {kind: {} for kind in endpoint.gives_file}
+    if endpoint.example is not None and endpoint.example.content_type:
+        content[endpoint.example.content_type] = _example(endpoint, "answer")
     if is_described(endpoint.answer):
         content["application/json"] = {
             "schema": schemas.of(endpoint.answer),
