@@ -13,7 +13,7 @@ DAY = "2026-11-23"
 
 WIDTH = 96
 
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T\d\d:\d\d:\d\dZ")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _TOKEN = re.compile(r"promint_[0-9A-Za-z]{33}")
 _ID = re.compile(r"\b[0-9a-f]{24}\b")
 _DATE = re.compile(r"^date: .*$", re.MULTILINE | re.IGNORECASE)

@@ -202,7 +202,7 @@ class Searched:
         return self.world.program(buckets=buckets)
 
     def batches(self, program: LoyaltyProgram) -> dict[int, int]:
-        """Make two imports, a bulk change, and one of another program; return their ids by 1 to 4."""
+        """Make two imports, a bulk change, and one of another program; return their ids, 1 to 4."""
         kinds = [BatchKind.IMPORT, BatchKind.GENERATE, BatchKind.EXPIRE]
 
         async def work() -> dict[int, int]:
@@ -353,7 +353,8 @@ def queries_of(world: World, search: search_steps.Steps[Any]) -> list[Query]:
 def sqlite_plan(world: World, query: Query) -> list[str]:
     with apsw.Connection(sqlite_path(world.settings.database_url)) as connection:
         explained = connection.execute(f"EXPLAIN QUERY PLAN {query.text}", _named(query))
-        return [row[3] for row in explained]
+        steps = [row[3] for row in explained]
+    return steps
 
 
 def postgres_plan(world: World, query: Query) -> list[str]:
@@ -651,7 +652,7 @@ def test_events_come_latest_first_however_they_are_spread(
         if after is None:
             break
 
-    expected = [event for event in reversed(made)]
+    expected = list(reversed(made))
     assert [event.event_id for event in found if event.request_id == "test"] == [
         event.event_id for event in expected
     ]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, RUF001 - the files are data: long lines and letters of any script
 """Damaged and strange files, and what becomes of each."""
 
 import gzip
@@ -33,7 +34,7 @@ class Case(NamedTuple):
     content: bytes
     expected: str
     file: str = "f.csv"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {}  # noqa: RUF012  # a named tuple copies nothing
 
 
 def outcome(case: Case) -> str:
