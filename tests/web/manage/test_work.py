@@ -183,7 +183,7 @@ def test_what_was_exported_can_be_imported_again(
     reply = manager.send("GET", f"/programs/{source}/export?format={form}")
     done(manager, manager.ask("POST", f"/programs/{other}/imports", reply.body))
 
-    assert reply.headers["content-disposition"].endswith(f"program-{source}.{form}")
+    assert reply.headers["content-disposition"].endswith(f"codes-{source}.{form}")
     assert texts(manager, other) == codes
 
 

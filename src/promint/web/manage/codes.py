@@ -226,6 +226,11 @@ _DETACHED = {
     "attach_count": 0,
     "expire_date": "2027-01-01T00:00:00Z",
 }
+_EXPORTED = (
+    "code,state,created,expire_date,attached,activated,attach_count,activation_count,"
+    "database_id,profile_id,batch_id,shop\r\n"
+    f"SPRING-1,attached,2026-11-23T09:00:00Z,,2026-11-23T09:00:00Z,,1,0,1,{_PROFILE_ID},,\r\n"
+)
 _NAMED = {"loyalty_id": 1, "code": "SPRING-1"}
 _PROFILE_ERRORS = (DatabaseNotFound, ProfileNotFound, ProfileAmbiguous)
 
@@ -276,9 +281,9 @@ ENDPOINTS = (
         errors=(ProgramNotFound, *_PROFILE_ERRORS, MissingField),
         gives_file=tuple(CONTENT_TYPES.values()),
         example=Example(
-            "/programs/1/export?format=jsonl&state=expired",
-            answer="",
-            content_type=CONTENT_TYPES[FileFormat.JSONL],
+            "/programs/1/export?raw=true&prefix=spring",
+            answer=_EXPORTED,
+            content_type=CONTENT_TYPES[FileFormat.CSV],
         ),
     ),
     Endpoint(

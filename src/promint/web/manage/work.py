@@ -13,7 +13,6 @@ from promint.domain.errors import (
     DatabaseNotFound,
     JobNotFound,
     Malformed,
-    MissingField,
     ProfileAmbiguous,
     ProfileNotFound,
     ProgramNotFound,
@@ -22,7 +21,6 @@ from promint.domain.errors import (
 from promint.domain.model import Batch, BatchKind, Job
 from promint.service.batches import Batches, batch_view
 from promint.service.bulk_changes import BulkChanges, Change, filter_parameters
-from promint.service.exporting import CONTENT_TYPES, Exporting
 from promint.service.generation import Generation
 from promint.service.jobs import ClaimLost, JobQueue, job_view
 from promint.service.transactions import once_in_transaction
@@ -30,7 +28,7 @@ from promint.store.jobs import INPUT
 from promint.web.manage.codes import filter_of
 from promint.web.manage.endpoints import Asked, Endpoint, Example, Streamed
 from promint.web.manage.paging import first_of, id_after
-from promint.wire.manage.codes import ExportQuery, holder_of
+from promint.wire.manage.codes import holder_of
 from promint.wire.manage.reading import Page, moment
 from promint.wire.manage.work import (
     AttachListQuery,
@@ -52,7 +50,6 @@ from promint.wire.manage.work import (
     import_parameters,
     plan_shown,
 )
-from promint.wire.rows import FileFormat
 
 JSON_LINES = "application/jsonl"
 OCTETS = "application/octet-stream"
@@ -236,22 +233,6 @@ async def _newest(
         before_id = ids_of(chunk[-1])[0]
     page, following = first_of(found, query.limit, lambda item: ids_of(item)[0])
     return Page([shape(item) for item in page], following)
-
-
-# -- files out -----------------------------------------------------------------------------
-
-
-async def export_codes(asked: Asked, loyalty_id: int, query: ExportQuery) -> Streamed:
-    """All codes that match as of one moment, in order of creation, while they are read.
-
-    Unless `raw`, no cell starts a formula. A file that cannot be finished breaks off with its
-    connection. What was exported can be imported again.
-    """
-    program = await asked.program(loyalty_id)
-    wanted = await filter_of(asked, program, query)
-    form = FileFormat(query.format)
-    chunks = Exporting(asked.means).export(program, wanted, form, raw=query.raw)
-    return Streamed(CONTENT_TYPES[form], f"program-{loyalty_id}.{form}", chunks)
 
 
 # -- handed in -----------------------------------------------------------------------------
@@ -460,28 +441,9 @@ _JOB_DONE = {
     "finished": "2026-11-23T09:00:00Z",
 }
 _FILTER_ERRORS = (ProgramNotFound, DatabaseNotFound, ProfileNotFound, ProfileAmbiguous)
-_EXPORTED = (
-    "code,state,created,expire_date,attached,activated,attach_count,activation_count,"
-    "database_id,profile_id,batch_id,shop\r\n"
-    "SPRING-1,free,2026-11-23T09:00:00Z,2027-01-01T00:00:00Z,,,0,0,,,,\r\n"
-)
 _WANTED = {"change": "expire", "expire_date": "2027-06-30T21:00:00Z", "filter": {"state": "free"}}
 
 ENDPOINTS = (
-    Endpoint(
-        "GET",
-        "/programs/{loyalty_id}/export",
-        export_codes,
-        "Export codes",
-        "Codes",
-        errors=(*_FILTER_ERRORS, MissingField),
-        gives_file=tuple(CONTENT_TYPES.values()),
-        example=Example(
-            "/programs/1/export?format=csv&raw=true&state=free",
-            answer=_EXPORTED,
-            content_type=CONTENT_TYPES[FileFormat.CSV],
-        ),
-    ),
     Endpoint(
         "POST",
         "/programs/{loyalty_id}/generations/plan",
