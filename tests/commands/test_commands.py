@@ -248,7 +248,8 @@ def as_options(settings: dict[str, Any]) -> Iterator[str]:
 
 
 def test_every_setting_of_a_program_is_an_option_with_dashes() -> None:
-    settings = {field.name for field in fields(LoyaltyProgram)} - {"created_at", "version"}
+    no_settings = {"archived", "created_at", "first_version", "version"}
+    settings = {field.name for field in fields(LoyaltyProgram)} - no_settings
     create = main.commands["program"].commands["create"]  # type: ignore[attr-defined]  # a group
 
     options = {option for parameter in create.params for option in parameter.opts}
@@ -309,6 +310,7 @@ def test_an_update_changes_the_named_settings_and_no_others(promint: Promint) ->
     assert said.out == "Updated program 1: Autumn\n"
     after = promint.json("program", "show", 1)
     changed = {"name": "Autumn", "code_limit": 2000, "active": True, "version": 2}
+    assert after.pop("limits") == before.pop("limits").replace("1,000", "2,000")
     assert after == {**before, **changed}
 
 
@@ -450,12 +452,18 @@ def test_a_file_is_imported_line_by_line(promint: Promint, program: int, tmp_pat
     said = promint("codes", "import", file, "--program", program)
     again = promint.json("codes", "import", file, "--program", program)
 
-    counts = dict(line.split() for line in said.out.splitlines() if re.match(r"\w+ +\d+$", line))
+    counts = dict(re.findall(r"^([a-z_ -]+?) +(\d+)$", said.out, re.MULTILINE))
     assert counts == {
-        "inserted": "4", "duplicated": "1", "discarded_by_limit": "0", "unusable": "2",
-    }  # fmt: skip
-    assert "'A\\x01B': Incorrect request: holds the character U+0001, code" in said.out
-    assert (again["inserted"], again["duplicated"], again["unusable"]) == (0, 5, 2)
+        "new": "4",
+        "duplicates in the file": "1",
+        "duplicates in the program": "0",
+        "over code_limit": "0",
+        "unusable": "2",
+        "damaged by a spreadsheet": "0",
+        "look-alikes": "0",
+    }
+    assert "holds the character U+0001, code" in said.out
+    assert (again["new"], again["duplicates_in_program"], again["unusable"]) == (0, 4, 2)
     assert promint.json("codes", "show", "ä-1", "--program", program)["code"] == "Ä-1"
     assert promint.json("codes", "show", "A-3", "--program", program)["code"] == "A-3"
     assert promint.json("codes", "show", "last", "--program", program)["code"] == "LAST"
@@ -467,16 +475,16 @@ def test_standard_input_is_a_file_too(promint: Promint, program: int) -> None:
         stdin="A\nB\nA\n",
     )  # fmt: skip
 
-    assert said.json == {
-        "inserted": 2, "duplicated": 1, "discarded_by_limit": 0, "unusable": 0, "rejects": [],
-    }  # fmt: skip
+    report = said.json
+    assert (report["new"], report["duplicates_in_file"], report["batch_id"]) == (2, 1, 1)
+    assert report["file"]["format"] == "txt"
 
 
 def test_a_file_larger_than_a_chunk_is_imported_whole(promint: Promint, program: int) -> None:
     lines = "".join(f"CODE-{number}\n" for number in range(50_001))
 
-    assert promint.import_codes(program, lines)["inserted"] == 50_001
-    assert promint.import_codes(program, lines)["duplicated"] == 50_001
+    assert promint.import_codes(program, lines)["new"] == 50_001
+    assert promint.import_codes(program, lines)["duplicates_in_program"] == 50_001
 
 
 def test_an_import_stops_at_the_code_limit(promint: Promint) -> None:
@@ -484,11 +492,60 @@ def test_an_import_stops_at_the_code_limit(promint: Promint) -> None:
 
     counts = promint.import_codes(1, "A\nB\nC\nA\n")
 
-    assert (counts["inserted"], counts["duplicated"], counts["discarded_by_limit"]) == (2, 1, 1)
+    assert (counts["new"], counts["duplicates_in_file"], counts["over_limit"]) == (2, 1, 1)
 
 
-def test_an_empty_file_is_no_mistake(promint: Promint, program: int) -> None:
-    assert promint.import_codes(program, "")["inserted"] == 0
+def test_an_import_is_rehearsed_and_its_rejects_are_kept(
+    promint: Promint, program: int, tmp_path: Path
+) -> None:
+    file, rejects = tmp_path / "codes.csv", tmp_path / "rejects.csv"
+    file.write_text("code;expire_date\nA;2030-01-01\nA;\nB;soon\n")
+    command = ("codes", "import", file, "--program", program, "--rejects", rejects)
+
+    rehearsed = promint.json(*command, "--dry-run")
+    refused = promint.run(*command, "--all-or-nothing")
+    taken = promint.json(*command)
+
+    assert (rehearsed["new"], rehearsed["batch_id"], rehearsed["dry_run"]) == (1, None, True)
+    assert (refused.code, taken["new"], taken["batch_id"]) == (1, 1, 1)
+    lines = rejects.read_text("utf-8-sig").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["line", "3", "4"]
+
+
+def test_an_empty_file_is_said_to_be_empty(promint: Promint, program: int, tmp_path: Path) -> None:
+    file = tmp_path / "empty.txt"
+    file.write_text("")
+
+    said = promint.run("codes", "import", file, "--program", program)
+
+    assert said.code == 1
+    assert "the file is empty" in said.err
+
+
+def test_codes_are_searched_exported_and_found_in_wallets(
+    promint: Promint, program: int, tmp_path: Path
+) -> None:
+    promint("database", "create", "--name", "Customers", "--creates-profiles")
+    file, out = tmp_path / "codes.csv", tmp_path / "out.csv"
+    file.write_text("code,email\nGIFT-1,\nGIFT-2,ann@example.com\nLAST-1,\n")
+    promint("codes", "import", file, "--program", program, "--holder-database", 1)
+
+    found = promint.json("codes", "search", "--program", program, "--prefix", "gift")
+    held = promint.json("codes", "search", "--program", program, "--state", "attached")
+    wallet = promint.json("profile", "wallet", "--db", 1, "--email", "ann@example.com")
+    said = promint.json("codes", "export", "--program", program, "--output", out)
+    first = promint.json("codes", "search", "--program", program, "--limit", 2)
+    rest = promint.json("codes", "search", "--program", program, "--after", first["next"])
+
+    assert [code["code"] for code in found["codes"]] == ["GIFT-1", "GIFT-2"]
+    assert [code["code"] for code in held["codes"]] == ["GIFT-2"]
+    assert [code["code"] for code in wallet["codes"]] == ["GIFT-2"]
+    assert said == {"codes": 3, "file": str(out), "format": "csv"}
+    rows = out.read_text("utf-8-sig").splitlines()
+    assert [row.split(",")[0] for row in rows] == ["code", "GIFT-1", "GIFT-2", "LAST-1"]
+    both = [code["code"] for code in (*first["codes"], *rest["codes"])]
+    assert sorted(both) == ["GIFT-1", "GIFT-2", "LAST-1"]
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_what_cannot_be_imported_is_said(promint: Promint, program: int, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def codes_export(
     raw: bool,
     **options: Options,
 ) -> None:
-    """Export a program's codes with state, dates, holder and fields, as of one moment.
+    """Export codes with state, dates, holder and fields, as of one moment.
 
     Codes come in order of creation. The file is there once it is whole. Unless --raw, no cell of
     it starts a formula in a spreadsheet.
