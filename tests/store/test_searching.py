@@ -352,9 +352,8 @@ def queries_of(world: World, search: search_steps.Steps[Any]) -> list[Query]:
 
 def sqlite_plan(world: World, query: Query) -> list[str]:
     with apsw.Connection(sqlite_path(world.settings.database_url)) as connection:
-        explained = connection.execute(f"EXPLAIN QUERY PLAN {query.text}", _named(query))
-        steps = [row[3] for row in explained]
-    return steps
+        explained = list(connection.execute(f"EXPLAIN QUERY PLAN {query.text}", _named(query)))
+    return [row[3] for row in explained]
 
 
 def postgres_plan(world: World, query: Query) -> list[str]:
