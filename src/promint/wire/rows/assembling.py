@@ -46,10 +46,9 @@ def text_of(cell: Cell) -> str | Wrong:
         return cell
     if cell.is_date:
         return MADE_A_DATE
-    whole = cell.text.removesuffix(".0")
-    digits = whole.removeprefix("-")
-    if digits.isascii() and digits.isdecimal():
-        return Wrong(LOST_DIGITS, is_damage=True) if len(digits) > _SAFE_DIGITS else whole
+    digits = cell.text.removesuffix(".0").lstrip("-")
+    if digits.isdecimal():
+        return Wrong(LOST_DIGITS, is_damage=True) if len(digits) > _SAFE_DIGITS else cell.text
     try:
         number = float(cell.text)
     except ValueError:

@@ -225,8 +225,7 @@ class Naming:
             shown = ", ".join(repr(cell.strip()[:40]) for cell in cells[:8])
             raise refusal(
                 f"no column holds the code: the first row is {shown}; "
-                "say which with --column code=NUMBER"
-                + ("" if has_header else ", or --format txt if each line is one code"),
+                "say which with --column code=NUMBER",
                 file,
                 line,
             )

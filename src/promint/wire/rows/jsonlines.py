@@ -66,7 +66,7 @@ class JsonTable:
                 continue
             place = self._layout.places[ours]
             if ours in given:
-                cells[place] = Wrong(f"{given[ours]!r} and {key!r} mean the same; leave one")
+                cells[place] = Wrong(f"{given[ours]!r} and {key!r} are both {ours}; leave one")
             else:
                 cells[place] = _cell(value, ours)
                 given[ours] = key
@@ -95,13 +95,13 @@ def _cell(value: Any, ours: str) -> Cell:
     if isinstance(value, str):
         return value
     if isinstance(value, (dict, list)):
-        return Wrong("a nested value")
+        return Wrong(f"a nested value, {ours}")
     if ours in _DATES:
         return Wrong("not a text")
     if isinstance(value, bool):
-        return Wrong("not a text") if ours in SYNONYMS else str(value).lower()
+        return Wrong(f"not a text, {ours}") if ours in SYNONYMS else str(value).lower()
     if isinstance(value, int):
         return str(value)
     if ours in SYNONYMS:
-        return Wrong("a number with a fraction or exponent; write it as a text")
+        return Wrong(f"a number with a fraction or exponent; write it as a text, {ours}")
     return repr(value)

@@ -25,14 +25,14 @@ _OTHERS = (
     (b"PK\x05\x06", "an empty ZIP archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
-    (b"BZh", "an archive of bzip2; unpack it first, or pack it with gzip"),
-    (b"\xfd7zXZ\x00", "an archive of xz; unpack it first, or pack it with gzip"),
-    (b"\x28\xb5\x2f\xfd", "an archive of zstd; unpack it first, or pack it with gzip"),
+    (b"BZh", "packed with bzip2; unpack it first, or pack it with gzip"),
+    (b"\xfd7zXZ\x00", "packed with xz; unpack it first, or pack it with gzip"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first, or pack it with gzip"),
     (b"SQLite format 3\x00", "an SQLite database"),
     (b"PAR1", "a Parquet file; save the table as CSV"),
     (b"{\\rtf", "an RTF text; save it as plain text"),
-    (b"\xff\xfe\x00\x00", "a text in UTF-32; save it as UTF-8"),
-    (b"\x00\x00\xfe\xff", "a text in UTF-32; save it as UTF-8"),
+    (b"\xff\xfe\x00\x00", "UTF-32; save the file as UTF-8"),
+    (b"\x00\x00\xfe\xff", "UTF-32; save the file as UTF-8"),
 )
 _BOMS = (
     (codecs.BOM_UTF8, Encoding.UTF_8),
@@ -72,7 +72,7 @@ def refuse_others(head: bytes, source: Source, file: str) -> None:
         raise refusal("the file is empty", file)
     for magic, what in _OTHERS:
         if head.startswith(magic):
-            raise refusal(f"this is {what}", file)
+            raise refusal(f"this is {what}" if what.startswith("a") else what, file)
     if head.startswith(_OLE):
         raise refusal(_what_ole_is(source), file)
 
@@ -147,8 +147,6 @@ def recognise_format(sample: str, file: str) -> FileFormat:
         )
     start = sample.lstrip()
     if re.match(r"\{\s*(?:\"|\}|$)", start):
-        if re.match(r"\{\s*[\r\n]", start):
-            raise refusal("one JSON document over several lines; write one object a line", file, 1)
         return FileFormat.JSONL
     if re.match(r"\[\s*[\[{\"]", start):
         raise refusal("one JSON list; write one object a line (JSON Lines)", file, 1)

@@ -164,7 +164,9 @@ class Workbook:
         """
         if self._dates is None:
             self._dates = self._date_styles()
-        reading = _SheetRows(self._shared_text, self._dates, width, self._file)
+        if self._shared is None:
+            self._shared = self._shared_texts()
+        reading = _SheetRows(self._shared, self._dates, width, self._file)
         for _ in self._feed(sheet.part, reading):
             if reading.cell_count >= CHUNK_CELLS:
                 yield reading.take()
@@ -194,14 +196,12 @@ class Workbook:
             if formats.get(number, number in _DATE_FORMATS)
         )
 
-    def _shared_text(self, index: str) -> str | Wrong:
-        """Return a text that cells share; all of them are read when the first one is needed."""
-        if self._shared is None:
-            self._shared = _SharedTexts(self._file)
-            if self._shared_part in self._names:
-                for _ in self._feed(self._shared_part, self._shared):
-                    pass
-        return self._shared.text(index)
+    def _shared_texts(self) -> "_SharedTexts":
+        texts = _SharedTexts(self._file)
+        if self._shared_part in self._names:
+            for _ in self._feed(self._shared_part, texts):
+                pass
+        return texts
 
     def _parse(self, part: str, start: Callable[[str, Mapping[str, str]], None]) -> None:
         for _ in self._feed(part, _Starts(start)):
@@ -358,7 +358,7 @@ class _SheetRows(_Handlers):
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         self._depth += 1
         if self._depth > _DEPTH_MAX:
-            raise refusal("the workbook is damaged: nested too deep", self._file)
+            raise refusal("the workbook is damaged: nested too deep", self._file, self._line)
         if ":" in tag:
             tag = tag.rpartition(":")[2]
         if tag == "c":
@@ -453,7 +453,7 @@ class _SheetRows(_Handlers):
                 return ""
             return Number(value, bool(self._style) and _whole(self._style) in self._dates)
         if kind == "s":
-            shared = self._shared_text(value)
+            shared = self._shared.text(value)
             return _unescaped(shared) if isinstance(shared, str) else shared
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"
