@@ -84,6 +84,10 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
+# PostgreSQL keeps no NUL, so every way in refuses it in additional data.
+data_texts = st.text(
+    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20
+)
 moments = st.none() | st.integers(NOON - 900 * DAY, NOON - 1)
 
 
@@ -94,7 +98,7 @@ moments = st.none() | st.integers(NOON - 900 * DAY, NOON - 1)
 )
 @given(
     rows=st.lists(
-        st.tuples(texts, moments, moments, st.booleans(), texts.map(str.strip)), max_size=8
+        st.tuples(texts, moments, moments, st.booleans(), data_texts.map(str.strip)), max_size=8
     ),
     form=st.sampled_from(FORMS),
     raw=st.booleans(),
