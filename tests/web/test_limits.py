@@ -166,10 +166,11 @@ def test_headers_over_64_kibibytes_are_refused_however_they_arrive(shop: Shop, p
 
 @pytest.fixture(scope="module", params=STORES)
 def impatient(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Shop]:
-    """A service that gives a client a second for its headers and a second for its body."""
+    """A service that gives a client a second for headers, body, and until its next request."""
     settings = {
         "PROMINT_HEADER_TIMEOUT_S": "1",
         "PROMINT_BODY_TIMEOUT_S": "1",
+        "PROMINT_IDLE_TIMEOUT_S": "1",
         "PROMINT_QUEUE_MAX": "1",
     }
     with Running(stores.new(request.param), environment=settings) as service:
@@ -225,6 +226,17 @@ def test_a_client_that_drips_its_second_request_is_cut(impatient: Shop) -> None:
         assert drip_until_cut(
             connection, request.replace(b"\r\n\r\n", b"\r\nX-Slow: " + b"x" * 3000)
         )
+
+
+@on_one_store
+def test_a_connection_is_closed_when_no_request_follows(impatient: Shop) -> None:
+    body = as_json(impatient.fields(code="A"))
+    with connected(impatient.service) as connection:
+        connection.sendall(head(impatient.service, "promocodes/get", len(body)) + body)
+        stream = connection.makefile("rb")
+        assert receive(stream).error == 404
+
+        assert stream.read() == b""
 
 
 @on_one_store

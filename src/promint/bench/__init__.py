@@ -10,7 +10,7 @@ speed changes from minute to minute and only ratios last. The parts:
 `jobs`       what is sent for each job, its floor and its target
 `load`       sends it, in a process of its own
 `processes`  starts and ends the service and its companions, and reads what they use
-`fixed`      the same server answering fixed bytes: the floor of HTTP
+`fixed`      uvicorn answering fixed bytes: the floor of HTTP
 `pgbench`    the same statements without a service: the floor of PostgreSQL
 `run`        what every measurement of a run shares
 `rounds`     the jobs beside their floors

@@ -210,7 +210,7 @@ def _show_jobs(report: Report) -> None:
     for job in report.jobs:
         shown.add_row(*_job_row(job))
     Console(highlight=False, width=max(console.width, TABLE_WIDTH)).print(shown)
-    floor = "the same server answering fixed bytes" if report.store == "sqlite" else "pgbench"
+    floor = "uvicorn answering fixed bytes" if report.store == "sqlite" else "pgbench"
     resident = report.jobs[-1].resident_mb
     say(
         f"\n{report.store_version}, {report.connections} connections, medians of {report.rounds} "

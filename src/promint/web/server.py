@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from promint.config import Settings
 
 SWEEP_INTERVAL_S = 1.0
+JOINED_BYTES_MAX = 16 * 1024
 
 _TOO_LARGE = """\
 HTTP/1.1 {status}\r
@@ -41,6 +42,7 @@ class Deadlines:
 
     headers_s: float
     body_s: float
+    idle_s: float
     header_bytes_max: int
     always_200: bool = False
 
@@ -48,6 +50,8 @@ class Deadlines:
         """Return how long a connection may wait for one thing."""
         if waits_for == "headers":
             return self.headers_s
+        if waits_for == "idle":
+            return self.idle_s
         return self.body_s if waits_for in ("body", "reader") else float("inf")
 
 
@@ -57,10 +61,83 @@ class DeadlineConfig(Config):
     deadlines: Deadlines
 
 
+class JoinedWrites:
+    """The end of a connection that joins what is written to it during one turn of the loop.
+
+    Uvicorn writes head and body of an answer apart, and each answer as soon as it is ready. Two
+    system calls an answer, and a caller that is woken for every one of them, cost more than
+    anything that we do for it. Here the answers of a turn leave together at its end, each in one
+    piece; whatever closes the connection first writes what is still here.
+    """
+
+    __slots__ = (
+        "_pieces",
+        "_transport",
+        "_turn",
+        "abort",
+        "get_extra_info",
+        "is_closing",
+        "pause_reading",
+        "resume_reading",
+    )
+
+    def __init__(self, transport: asyncio.Transport, turn: "Turn") -> None:
+        self._transport = transport
+        self._turn = turn
+        self._pieces: list[bytes] = []
+        self.abort = transport.abort
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        """Keep a small piece until the turn ends; write a large one now, with what came before."""
+        pieces = self._pieces
+        if not pieces:
+            self._turn.add(self)
+        pieces.append(data)
+        if len(data) > JOINED_BYTES_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is here; it is dropped where the caller has gone meanwhile."""
+        pieces = self._pieces
+        if pieces:
+            if not self.is_closing():
+                self._transport.write(b"".join(pieces))
+            pieces.clear()
+
+    def close(self) -> None:
+        """Write what is here, then close."""
+        self.flush()
+        self._transport.close()
+
+
+class Turn:
+    """The connections of a process that have something to write when the loop's turn ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[JoinedWrites] = []
+
+    def add(self, connection: JoinedWrites) -> None:
+        """Have a connection flushed after everything that is ready now has run."""
+        if not self._waiting:
+            self._loop.call_soon(self._end)
+        self._waiting.append(connection)
+
+    def _end(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.flush()
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """A connection that knows what it is waiting for."""
 
     _header_bytes = 0
+    _answers = 0
     waits_for: tuple[str, int] | None = None
     waits_since = 0.0
 
@@ -71,7 +148,11 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Start to watch, with the first connection of the process."""
-        super().connection_made(transport)
+        state: Any = self.server_state
+        if not hasattr(state, "turn"):
+            state.turn = Turn(self.loop)
+        joined: Any = JoinedWrites(transport, state.turn)
+        super().connection_made(joined)
         _watch(self.server_state, self._deadlines, self.loop)
 
     def data_received(self, data: bytes) -> None:
@@ -91,6 +172,15 @@ class DeadlineProtocol(HttpToolsProtocol):
             if size > most:
                 raise HeadersTooLarge
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request. The sweep ends what stays idle, not a timer for each."""
+        self._answers += 1
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refuses; headers that are too long in their own way."""
@@ -118,7 +208,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             return "headers", id(scope)
         cycle = self.cycle
         if cycle.response_complete:
-            return "idle", 0
+            return "idle", self._answers
         if cycle.more_body:
             return "body", id(cycle) + int(scope["state"].get("parts_received", 0))
         if self.flow.write_paused:
@@ -186,13 +276,13 @@ def run(app: str, settings: Settings, listener: socket.socket, *, workers: int =
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(settings.idle_timeout_s),
         timeout_graceful_shutdown=settings.drain_timeout_s,
         workers=workers,
     )
     config.deadlines = Deadlines(
         settings.header_timeout_s,
         settings.body_timeout_s,
+        settings.idle_timeout_s,
         settings.header_bytes_max,
         settings.always_200,
     )
