@@ -35,6 +35,12 @@ run: setup ## Start the demo and print its address.
 test: setup ## Run every test.
 	$(BIN)/pytest
 
+# TIER=night and TIER=release go on in the background; ROW=1 is one promise, SEED= repeats a run.
+.PHONY: prove
+prove: setup ## Prove the promises and write docs/promises.md; TIER=quick, night or release.
+	$(BIN)/python -m tests.promises $(TIER) $(if $(ROW),--row $(ROW)) $(if $(SEED),--seed $(SEED)) \
+	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),,$(if $(filter night release,$(TIER)),--background))
+
 .PHONY: check
 check: setup ## Check format, style, types and the direction of imports.
 	$(BIN)/ruff format --check .
@@ -62,5 +68,5 @@ system: ## Install the system's PostgreSQL, SQLite and wrk for tests and benchma
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was built or remembered.
-	rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .promises .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

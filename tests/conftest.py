@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     made = Stores(tmp_path_factory.mktemp("stores"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def seed() -> int:
+    """A seed to repeat a run by: PROMINT_TEST_SEED, or a new one, shown if the test fails."""
+    number = int(os.environ.get("PROMINT_TEST_SEED") or random.SystemRandom().randrange(1 << 30))
+    print(f"PROMINT_TEST_SEED={number}")  # noqa: T201  # pytest shows it with a failure
+    return number
 
 
 @pytest.fixture(params=STORES)

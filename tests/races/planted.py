@@ -1,5 +1,8 @@
 """Builds of the service with a planted fault: `python -m tests.races.planted FAULT serve …`.
 
+A fault is a function of this module, or `MODULE:FUNCTION` of another. Modules of faults import the
+service inside of their functions: much of it is put together, once and for all, at its import.
+
 A test that finds nothing says something only if it would have found a fault. Each fault here
 takes one mechanism away, and the race or the crash that is about it has to notice. What is
 replaced is looked for by name and text, so that a fault which no longer fits the service ends
@@ -11,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from pkgutil import resolve_name
 from typing import Any
 
 from promint.store import sql
@@ -115,19 +119,6 @@ def retry_blindly() -> None:
     _patch(OperationBatch, __init__=forget_the_doubt)
 
 
-FAULTS: dict[str, Callable[[], None]] = {
-    fault.__name__: fault
-    for fault in (
-        check_first_write_later,
-        tallies_unguarded,
-        emails_unguarded,
-        keys_unguarded,
-        answer_before_commit,
-        retry_blindly,
-    )
-}
-
-
 # -- what takes a mechanism away -----------------------------------------------------------
 
 
@@ -225,7 +216,8 @@ def _patch(owner: type, **replacements: Callable[..., Any]) -> None:
 
 def main() -> None:
     """Plant the named fault, then do what `promint` does."""
-    FAULTS[sys.argv.pop(1)]()
+    fault = sys.argv.pop(1)
+    resolve_name(fault if ":" in fault else f"{__name__}:{fault}")()
 
     from promint.cli import main as promint
 

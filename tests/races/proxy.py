@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that breaks on demand: the statement got through, its answer does not."""
+"""A line to PostgreSQL that is slow, or breaks on demand: the statement got through, no answer."""
 
 import asyncio
 import threading
@@ -12,9 +12,13 @@ Result = TypeVar("Result")
 
 
 class Line:
-    """Forwards connections to the database of a URL; `url` is the same one over this line."""
+    """Forwards connections to the database of a URL; `url` is the same one over this line.
 
-    def __init__(self, url: str) -> None:
+    Whatever passes is held back for `delay_s` seconds, in either direction.
+    """
+
+    def __init__(self, url: str, delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
         parts = urlsplit(url)
         self._host, self._port = parts.hostname, parts.port or 5432
         self._wanted = 0
@@ -77,6 +81,8 @@ class Line:
             if may_break and self._wanted:
                 self._wanted -= 1
                 break
+            if self._delay_s:
+                await asyncio.sleep(self._delay_s)
             writer.write(data)
             await writer.drain()
         raise EOFError

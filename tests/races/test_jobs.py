@@ -22,7 +22,7 @@ from promint.service.jobs import ENDED, JobQueue
 from promint.service.means import Means
 from promint.store import Store
 from tests.conftest import STORES, Stores
-from tests.races.conftest import ROOT
+from tests.races.builds import ROOT
 from tests.running import Running
 
 WORKING = (sys.executable, "-m", "tests.races.working")

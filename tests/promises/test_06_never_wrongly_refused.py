@@ -1,15 +1,15 @@
 """A connection to PostgreSQL that breaks costs a 503 at most, never a wrong answer."""
 
 import asyncio
+from functools import partial
 
 import asyncpg
-import pytest
 
 from tests.conftest import Stores
-from tests.races.conftest import planted
+from tests.promises.proof import Proof, control, promise
+from tests.races.builds import build_with
 from tests.races.customers import Crowd, Moment
 from tests.races.gate import Gate
-from tests.races.ledger import Broken
 from tests.races.proxy import Line
 from tests.races.requests import attach
 from tests.running import Running
@@ -26,29 +26,41 @@ SELECT pg_terminate_backend(pid) FROM (
     ORDER BY state = $1 DESC, random() LIMIT 1) one"""
 
 
+@promise(6, store="postgres")
 def test_no_answer_is_wrong_while_backends_of_the_service_are_killed(
-    stores: Stores, seed: int
+    stores: Stores, proof: Proof
 ) -> None:
-    with Running(stores.new("postgres"), processes=3) as service:
-        crowd = Crowd(service, seed)
-        endure(crowd, lambda: killed(crowd))
+    for seed in proof.rounds(quick=1, night=5, release=50):
+        with Running(stores.new("postgres"), processes=3) as service:
+            crowd = Crowd(service, seed)
+            endure(crowd, partial(killed, crowd))
+        proof.trials(ROUNDS * KILLS, "killed backends")
 
 
+@promise(6, store="postgres")
 def test_no_answer_is_wrong_while_answers_of_the_database_are_lost(
-    stores: Stores, seed: int
+    stores: Stores, proof: Proof
 ) -> None:
-    with Line(stores.new("postgres")) as line, Running(line.url, processes=2) as service:
-        crowd = Crowd(service, seed)
-        endure(crowd, lambda: cut(crowd, line))
+    for seed in proof.rounds(quick=1, night=5, release=50):
+        with Line(stores.new("postgres")) as line, Running(line.url, processes=2) as service:
+            crowd = Crowd(service, seed)
+            endure(crowd, partial(cut, crowd, line))
+        proof.trials(ROUNDS * CUTS, "lost answers")
 
 
-def test_a_build_that_repeats_what_may_be_committed_is_found_out(stores: Stores, seed: int) -> None:
-    with Line(stores.new("postgres")) as line:
-        blind = planted("retry_blindly", line.url, processes=2)
-        with blind:
+@control(6, fault="retry_blindly", store="postgres")
+def test_lost_answers_find_a_build_that_repeats_what_may_be_committed(
+    stores: Stores, proof: Proof
+) -> None:
+    def attempt(seed: int) -> None:
+        with (
+            Line(stores.new("postgres")) as line,
+            build_with("retry_blindly", line.url, processes=2) as blind,
+        ):
             crowd = Crowd(blind, seed)
-            with pytest.raises(Broken):
-                endure(crowd, lambda: cut(crowd, line))
+            endure(crowd, partial(cut, crowd, line))
+
+    proof.control(attempt)
 
 
 def endure(crowd: Crowd, trouble: Moment) -> None:

@@ -2,42 +2,41 @@
 
 import asyncio
 
-import pytest
-
-from tests.conftest import STORES, Stores
-from tests.races.conftest import planted
+from tests.conftest import Stores
+from tests.promises.proof import Proof, control, promise
+from tests.races.builds import build_with
 from tests.races.customers import Crowd
-from tests.races.ledger import Broken, Ledger, demand, used_keys
+from tests.races.ledger import Ledger, demand, used_keys
 from tests.running import Running
 
 PROCESSES = {"sqlite": 1, "postgres": 2}
-MOMENTS = 20
+KILLS = 20
 
 
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def test_every_answer_stays_true_through_twenty_crashes(
-    stores: Stores, kind: str, seed: int
+@promise(3)
+def test_every_answer_stays_true_through_kills_of_the_service(
+    stores: Stores, kind: str, proof: Proof
 ) -> None:
-    with Running(stores.new(kind), PROCESSES[kind]) as service:
-        crash(Crowd(service, seed), MOMENTS)
+    for seed in proof.rounds(quick=1, night=10, release=500):
+        with Running(stores.new(kind), PROCESSES[kind]) as service:
+            crash(Crowd(service, seed), KILLS)
+        proof.trials(KILLS, "kills")
 
 
-def test_a_crash_finds_a_build_that_answers_before_it_commits(
-    stores: Stores, kind: str, seed: int
+@control(3, fault="answer_before_commit")
+def test_the_kills_find_a_build_that_answers_before_it_commits(
+    stores: Stores, kind: str, proof: Proof
 ) -> None:
-    hasty = planted("answer_before_commit", stores.new(kind), PROCESSES[kind])
+    def attempt(seed: int) -> None:
+        with build_with("answer_before_commit", stores.new(kind), PROCESSES[kind]) as hasty:
+            crash(Crowd(hasty, seed), KILLS)
 
-    with hasty, pytest.raises(Broken):
-        crash(Crowd(hasty, seed), MOMENTS)
+    proof.control(attempt)
 
 
-def crash(crowd: Crowd, moments: int) -> None:
+def crash(crowd: Crowd, kills: int) -> None:
     """Kill the service while everybody works, start it again and ask what is true; and again."""
-    for _ in range(moments):
+    for _ in range(kills):
         crowd.storm(until=lambda: killed(crowd))
         crowd.service.restart()
         check_keys(crowd, crowd.check())
