@@ -62,9 +62,10 @@ from promint.store.sqlite.transaction import SqliteTransaction, insert_profile, 
 APPLICATION_ID = 0x50524D54  # "PRMT"
 BUSY_TIMEOUT_MS = 5_000
 BUSY_LOOK_S = 0.001
-CHECKPOINT_INTERVAL_S = 0.1
-CHECKPOINT_TICKS = 20
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_INTERVAL_S = 0.02
+CHECKPOINT_TICKS = 100
+CHECKPOINT_PAGES = 500
+LOG_PAGES = 20_000
 CHECKPOINT_TAIL_PAGES = 250
 CHECKPOINT_PASSES = 5
 LOG_BYTES_KEPT = 128 * 1024 * 1024
@@ -266,6 +267,10 @@ class SqliteStore:
         A pass that runs beside writers never reaches the end of the log, which then grows
         without bound. So the last pass, over the few pages that came in during the one before,
         holds the writers for some milliseconds; after it the log starts anew in its own place.
+
+        Passes are small, because a commit waits behind what a pass has the disk write at once:
+        of passes of 16 MB the slowest hundredth of attachments took 66 ms, of 2 MB 10 ms. The
+        log starts anew only after 80 MB: doing so more often cost 20 ms of them.
         """
         pages = 0
         for _ in range(CHECKPOINT_PASSES):
@@ -273,7 +278,7 @@ class SqliteStore:
             pages, moved = self._log()
             if pages - moved < CHECKPOINT_TAIL_PAGES:
                 break
-        if pages >= CHECKPOINT_PAGES:
+        if pages >= LOG_PAGES:
             async with self._writing:
                 await off_loop(self._checkpoints, self._move_log)
 
