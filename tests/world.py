@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from promint.bootstrap import make_service, make_store, new_ids
 from promint.config import read_settings
 from promint.domain import identities
+from promint.domain.ids import IdMaker
 from promint.domain.model import (
     Database,
     Event,
@@ -37,21 +38,27 @@ def everything() -> Token:
 
 
 class World:
-    """Opens one store; every method waits for its outcome, so tests read from top to bottom."""
+    """Opens one store; every method waits for its outcome, so tests read from top to bottom.
 
-    def __init__(self, url: str, **settings: Any) -> None:
+    With `ids`, two worlds that do the same make the same ids.
+    """
+
+    def __init__(self, url: str, ids: IdMaker | None = None, **settings: Any) -> None:
         self.runner = asyncio.Runner()
         self.now = NOON
         self.token = everything()
         self.settings = read_settings({}, **{"database_url": url, "cache_s": 1e-9, **settings})
-        self.store: Store = make_store(self.settings)
+        self.store: Store = self.make_store()
         self.run(self.store.open())
-        self.ids = new_ids()
+        self.ids = ids or new_ids()
         self.service: Service
         self.service, self.engine = make_service(self.store, self.settings, self.ids)
         self.administration = Administration(
             self.store, ids=self.ids, now=lambda: self.now, random_bytes=os.urandom
         )
+
+    def make_store(self) -> Store:
+        return make_store(self.settings)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
