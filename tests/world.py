@@ -48,7 +48,7 @@ class World:
         self.now = NOON
         self.token = everything()
         self.settings = read_settings({}, **{"database_url": url, "cache_s": 1e-9, **settings})
-        self.store: Store = self.make_store()
+        self.store: Store = make_store(self.settings)
         self.run(self.store.open())
         self.ids = ids or new_ids()
         self.service: Service
@@ -56,9 +56,6 @@ class World:
         self.administration = Administration(
             self.store, ids=self.ids, now=lambda: self.now, random_bytes=os.urandom
         )
-
-    def make_store(self) -> Store:
-        return make_store(self.settings)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
