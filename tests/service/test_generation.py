@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from promint.bootstrap import make_store
 from promint.domain.errors import BadValue, BatchNotFound, CodeLimitReached, ProgramNotFound
 from promint.domain.model import (
     Batch,
@@ -22,14 +23,17 @@ from promint.domain.rude import NO_WORDS, RudeWords
 from promint.domain.templates import Template
 from promint.service.drawing import CodeSource
 from promint.service.generation import BLOCK_CODES, Generation
-from promint.service.means import Cancelled, Means
+from promint.service.means import Cancelled, Means, Progress
+from promint.store import Store
 from tests.world import DAY, NOON, World
 
 TEMPLATE = "SPRING-{12}"
 
 
-def generation(world: World, words: RudeWords = NO_WORDS) -> Generation:
-    means = Means(world.store, world.ids, lambda: world.now, os.urandom, author="Ann", token_id=7)
+def generation(world: World, words: RudeWords = NO_WORDS, store: Store | None = None) -> Generation:
+    means = Means(
+        store or world.store, world.ids, lambda: world.now, os.urandom, author="Ann", token_id=7
+    )
     return Generation(means, CodeSource(os.urandom, words))
 
 
@@ -263,6 +267,47 @@ def test_a_command_that_is_interrupted_leaves_a_batch_to_resume(
     (batch,) = world.run(world.store.batches(program.id))
     assert batch.state is BatchState.STOPPED
     assert generate(world, program, 10, resume_batch=batch.id).inserted == 10
+
+
+def test_two_that_resume_one_batch_at_once_make_no_code_too_many(world: World) -> None:
+    program = world.program(template=TEMPLATE)
+    batch = stopped(world, program, 3_000, "drawing")
+
+    async def both() -> list[asyncio.Task[Batch]]:
+        second = make_store(world.settings)
+        await second.open()
+        runs: list[asyncio.Task[Batch]] = []
+        drawn, stored = (asyncio.Event(), asyncio.Event()), (asyncio.Event(), asyncio.Event())
+
+        def watching(me: int) -> Progress:
+            async def progress(done: int, total: int | None, phase: str) -> None:
+                mine, other = (drawn if phase == "drawing" else stored)[:: -1 if me else 1]
+                if phase == "storing" or done == total:
+                    mine.set()
+                    waits = asyncio.create_task(other.wait())
+                    await asyncio.wait((waits, runs[1 - me]), return_when="FIRST_COMPLETED")
+                    waits.cancel()
+
+            return progress
+
+        for me, store in enumerate((world.store, second)):
+            work = generation(world, store=store).generate(
+                program.id, resume_batch=batch.id, progress=watching(me)
+            )
+            runs.append(asyncio.create_task(work))
+        try:
+            await asyncio.wait(runs)
+        finally:
+            await second.close()
+        return runs
+
+    runs = world.run(both())
+
+    codes = world.exported(program)
+    assert len(codes) == len(set(codes)) == 3_000
+    assert len({world.get(program, code).seq for code in codes}) == 3_000
+    done = [run.result() for run in runs]
+    assert [(one.state, one.inserted) for one in done] == [(BatchState.DONE, 3_000)] * 2
 
 
 def test_a_limit_that_others_use_up_meanwhile_stops_the_batch(

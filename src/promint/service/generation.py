@@ -28,12 +28,13 @@ from promint.domain.model import (
 )
 from promint.domain.planning import Plan, plan
 from promint.domain.templates import Template, has_check
+from promint.service.chunks import known_batch
 from promint.service.drawing import CodeSource
 from promint.service.means import Means, Progress, unwatched
 from promint.service.transactions import in_transaction
 from promint.store import Busy, ConnectionLost, StoreError, Transaction
 from promint.store.searching import CodeFilter
-from promint.store.staging import Insertion, Stage, StagedCode
+from promint.store.staging import BatchFull, Insertion, Stage, StagedCode
 
 BLOCK_CODES = 50_000
 COUNT_MAX = 1_000_000_000
@@ -113,9 +114,9 @@ class Generation:
         """Store exactly `count` new codes and return their batch, done.
 
         A code that the program has already is drawn again. `resume_batch` goes on with an
-        interrupted batch; all else then stands in the batch and need not be given. Whoever
-        resumes a batch sees to it that nobody else is still at it. `on_batch` is awaited with the
-        id of the batch before anything is stored.
+        interrupted batch; all else then stands in the batch and need not be given. Two that
+        resume one batch at once make no code too many between them. `on_batch` is awaited with
+        the id of the batch before anything is stored.
 
         Raises:
             ProgramNotFound, BatchNotFound: there is none such.
@@ -238,6 +239,7 @@ class Generation:
             means.token_id,
             means.request_id,
             means.ids.new,
+            most=total,
         )
         for _ in range(ROUNDS_MAX):
             if inserted >= total:
@@ -253,7 +255,12 @@ class Generation:
             async with means.store.staging.stage(program) as stage:
                 await self._draw(stage, program, template, wanted, total - inserted, drawn)
                 await stage.seal()
-                outcome = await stage.insert(insertion, stored)
+                try:
+                    outcome = await stage.insert(insertion, stored)
+                except BatchFull:
+                    # Somebody else resumed it too: what is missing now is less than was drawn.
+                    inserted = (await known_batch(means.store, batch.id)).inserted
+                    continue
             inserted = outcome.inserted
             if outcome.over_limit:
                 raise CodeLimitReached(str(program.id))

@@ -42,7 +42,15 @@ from promint.service.means import Means, Progress, unwatched
 from promint.service.profiles import ProfileCalls
 from promint.service.transactions import in_transaction
 from promint.store import Transaction
-from promint.store.staging import Insertion, Refusal, RefusedRow, Review, Stage, StagedCode
+from promint.store.staging import (
+    BatchFull,
+    Insertion,
+    Refusal,
+    RefusedRow,
+    Review,
+    Stage,
+    StagedCode,
+)
 from promint.wire.rows import (
     Chunk,
     PlainChunk,
@@ -232,6 +240,8 @@ class Importing:
                     await on_batch(batch.id)
                 try:
                     await work.insert(batch, is_atomic=options.mode is ImportMode.ALL_OR_NOTHING)
+                except BatchFull:
+                    raise BadValue("was brought to its end by another process", "batch") from None
                 except BaseException:
                     await asyncio.shield(self._end(batch.id, work.report, BatchState.STOPPED))
                     raise

@@ -4,6 +4,7 @@ import json
 from collections.abc import Container, Sequence
 from typing import Any
 
+from promint.domain.errors import AlreadyUndone
 from promint.domain.model import (
     Batch,
     BatchKind,
@@ -14,7 +15,8 @@ from promint.domain.model import (
     LoyaltyProgram,
 )
 from promint.store import CodeImport, CodeImported
-from promint.store.staging import FILE_ORDER_MAX, Insertion, Refusal, RefusedRow
+from promint.store.sql import NEVER
+from promint.store.staging import FILE_ORDER_MAX, BatchFull, Insertion, Refusal, RefusedRow
 
 Accepted = list[tuple[int, str, str]]
 """`(shard_key, code_key, code)` of the codes to insert, in order of creation."""
@@ -94,6 +96,13 @@ def refused_row(row: Any) -> RefusedRow:
     return RefusedRow(line, code, REFUSALS[why], first_line)
 
 
+def closed(batch: Batch) -> Exception:
+    """Return why a batch takes no more of a stage in."""
+    if batch.state in (BatchState.UNDOING, BatchState.UNDONE):
+        return AlreadyUndone(str(batch.id))
+    return BatchFull(str(batch.id))
+
+
 def chunk_event(insertion: Insertion, program: LoyaltyProgram, count: int) -> Event:
     """Return the event of a chunk of a stage that went in; each code points to its batch."""
     return Event(
@@ -163,6 +172,22 @@ def chunk_parameters(
         no_room,
     )
     return parameters if room is None else (*parameters, room)
+
+
+def counted(insertion: Insertion, count: int) -> tuple[int, int, int]:
+    """Return the parameters that count a chunk in its batch."""
+    most = NEVER if insertion.most is None else insertion.most
+    return count, insertion.batch_id, most
+
+
+def first_seq_of(batch: Batch, insertion: Insertion, total: int) -> int | None:
+    """Return where the creation sequence begins that an earlier run reserved for the same stage.
+
+    Two that generate for one batch have each a stage, and a sequence, of their own.
+    """
+    if insertion.most is None and batch.first_seq is not None:
+        return batch.first_seq if batch.last_seq == batch.first_seq + total - 1 else None
+    return None
 
 
 def number_column(total: int) -> str:

@@ -67,6 +67,13 @@ class RefusedRow(NamedTuple):
     first_line: int | None = None
 
 
+class BatchFull(Exception):
+    """Another process has put codes into the same batch, and ours would be too many.
+
+    What is in stays; the chunk that is too many was not written.
+    """
+
+
 class Inserted(NamedTuple):
     """What became of a stage. `inserted` counts what an earlier run of the batch put in too."""
 
@@ -77,7 +84,11 @@ class Inserted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Insertion:
-    """Under which batch a stage goes in, and who did it."""
+    """Under which batch a stage goes in, and who did it.
+
+    `most` codes the batch takes, None any number: so many whose texts do not matter, as those of a
+    generation, where the same file again would add nothing.
+    """
 
     batch_id: int
     kind: EventKind
@@ -86,6 +97,7 @@ class Insertion:
     request_id: str
     new_id: Callable[[int], bytes]
     is_atomic: bool = False
+    most: int | None = None
 
 
 Report = Callable[[int], Awaitable[None]]
@@ -125,6 +137,8 @@ class Stage(Protocol):
         Raises:
             Lost: atomic, and another writer was first.
             Busy: the store cannot work now; what is in stays, and the batch can be resumed.
+            AlreadyUndone: the batch is being taken back.
+            BatchFull: another process was at the same batch.
         """
 
 

@@ -156,7 +156,8 @@ COUNT_CODES = """
 UPDATE tally SET count = count + $1, version = version + 1
 WHERE shard_key = $2 AND kind = 'codes' AND subject = ''"""
 
-# A batch that is being taken back takes nothing more in: the chunk that finds no row goes back.
+# A batch that is being taken back takes nothing more in, nor does one that has $3: the chunk that
+# finds no row goes back.
 COUNT_IN_BATCH = """
 UPDATE batch SET inserted = inserted + $1
-WHERE id = $2 AND state IN ('running', 'stopped') RETURNING id"""
+WHERE id = $2 AND state IN ('running', 'stopped') AND inserted + $1 <= $3 RETURNING id"""

@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from promint.domain import codetext
-from promint.domain.errors import AlreadyUndone
 from promint.domain.model import BatchState, LoyaltyProgram
 from promint.store import Busy, Lost, sql, staging_sql
 from promint.store.importing import (
     chunk_event,
     chunk_parameters,
+    closed,
+    counted,
+    first_seq_of,
     held_rows,
     number_column,
     refused_row,
@@ -241,9 +243,10 @@ class PostgresStage:
             row = await self._connection.fetchrow(sql.POSTGRES_LOCK_BATCH, insertion.batch_id)
             batch = sql.batch_value(row)
             if batch.state not in (BatchState.RUNNING, BatchState.STOPPED):
-                raise AlreadyUndone(str(batch.id))
-            if batch.first_seq is not None and batch.last_seq == batch.first_seq + self._total - 1:
-                return batch.first_seq
+                raise closed(batch)
+            reserved = first_seq_of(batch, insertion, self._total)
+            if reserved is not None:
+                return reserved
             following: int = await self._connection.fetchval(
                 sql.RESERVE_SEQ, self._total, self._program.first_shard
             )
@@ -300,5 +303,5 @@ class PostgresStage:
             await connection.executemany(sql.INSERT_EVENT, events)
         await connection.execute(sql.INSERT_EVENT, *chunk_event(insertion, program, count))
         await connection.execute(staging_sql.COUNT_CODES, count, program.first_shard)
-        if not await connection.fetch(staging_sql.COUNT_IN_BATCH, count, insertion.batch_id):
-            raise AlreadyUndone(str(insertion.batch_id))
+        if not await connection.fetch(staging_sql.COUNT_IN_BATCH, *counted(insertion, count)):
+            raise closed(sql.batch_value(await connection.fetchrow(sql.BATCH, insertion.batch_id)))

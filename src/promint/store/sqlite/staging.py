@@ -18,12 +18,14 @@ from typing import Any, Protocol, TypeVar
 import apsw
 
 from promint.domain import codetext
-from promint.domain.errors import AlreadyUndone
-from promint.domain.model import BatchState, LoyaltyProgram
+from promint.domain.model import Batch, BatchState, LoyaltyProgram
 from promint.store import sql, staging_sql
 from promint.store.importing import (
     chunk_event,
     chunk_parameters,
+    closed,
+    counted,
+    first_seq_of,
     held_rows,
     number_column,
     refused_row,
@@ -293,13 +295,7 @@ class SqliteStage:
             await report(self._total)
         else:
             await self._insert_chunks(insertion, report, no_room, first_seq)
-        inserted = await self._writing.bulk(
-            lambda writer: (
-                sql.batch_value(
-                    writer.execute(sql.BATCH, (insertion.batch_id,)).fetchone()
-                ).inserted
-            )
-        )
+        inserted = await self._writing.bulk(lambda writer: _batch(writer, insertion).inserted)
         over = await self._over_limit()
         return Inserted(inserted, self._total - inserted - over, over)
 
@@ -311,11 +307,12 @@ class SqliteStage:
 
     def _reserve(self, writer: apsw.Connection, insertion: Insertion) -> int:
         """Return where the stage's creation sequence begins; a resumed batch has one already."""
-        batch = sql.batch_value(writer.execute(sql.BATCH, (insertion.batch_id,)).fetchone())
+        batch = _batch(writer, insertion)
         if batch.state not in (BatchState.RUNNING, BatchState.STOPPED):
-            raise AlreadyUndone(str(batch.id))
-        if batch.first_seq is not None and batch.last_seq == batch.first_seq + self._total - 1:
-            return batch.first_seq
+            raise closed(batch)
+        reserved = first_seq_of(batch, insertion, self._total)
+        if reserved is not None:
+            return reserved
         ((following,),) = writer.execute(sql.RESERVE_SEQ, (self._total, self._program.first_shard))
         first: int = following - self._total
         known_first = first if batch.first_seq is None else batch.first_seq
@@ -392,6 +389,10 @@ class SqliteStage:
             writer.executemany(sql.INSERT_ATTACHMENT, attached)
             writer.executemany(sql.INSERT_EVENT, events)
         writer.execute(staging_sql.COUNT_CODES, (count, program.first_shard))
-        if not writer.execute(staging_sql.COUNT_IN_BATCH, (count, insertion.batch_id)).fetchall():
-            raise AlreadyUndone(str(insertion.batch_id))
+        if not writer.execute(staging_sql.COUNT_IN_BATCH, counted(insertion, count)).fetchall():
+            raise closed(_batch(writer, insertion))
         writer.execute(sql.INSERT_EVENT, chunk_event(insertion, program, count))
+
+
+def _batch(writer: apsw.Connection, insertion: Insertion) -> Batch:
+    return sql.batch_value(writer.execute(sql.BATCH, (insertion.batch_id,)).fetchone())
