@@ -13,6 +13,8 @@ from promint.cli.output import (
     fail,
     listing,
     run,
+    same_store,
+    stopped,
     table,
 )
 from promint.cli.progress import progress_bar
@@ -111,7 +113,8 @@ def batch_undo(target: Target, batch_id: int, *, dry_run: bool, yes: bool) -> No
         try:
             undone = run(target, work)
         except KeyboardInterrupt:
-            fail(f"Stopped. The same command goes on: promint batch undo {batch_id}")
+            again = f"promint batch undo {batch_id}{same_store(target)}"
+            stopped(f"Stopped. The same command goes on: {again}")
     lines = [f"Taken back: {undone.undone:,}. Touched since, and left: {undone.touched:,}."]
     if undone.touched:
         lines.append(f"See them with: promint batch touched {batch_id}")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any, BinaryIO, cast
 
 import click
@@ -13,7 +14,18 @@ import click
 from promint.bootstrap import code_source, make_means
 from promint.cli.batches import batch_rows
 from promint.cli.filters import filter_of, filter_options
-from promint.cli.output import ID, Target, answer, command_options, fail, listing, run, settings_of
+from promint.cli.output import (
+    ID,
+    Target,
+    answer,
+    command_options,
+    fail,
+    listing,
+    run,
+    same_store,
+    settings_of,
+    stopped,
+)
 from promint.cli.progress import progress_bar
 from promint.domain.errors import BadValue, BatchNotFound, ProgramNotFound
 from promint.domain.model import Batch, BatchKind, LoyaltyProgram
@@ -148,7 +160,7 @@ def codes_change(
         try:
             done = run(target, work)
         except KeyboardInterrupt:
-            fail(_stopped(asked, begun))
+            stopped(_how_to_go_on(target, asked, begun))
     view = batch_view(done)
     lines = [listing(batch_rows(view))]
     if done.rejected and rejects is None:
@@ -156,15 +168,15 @@ def codes_change(
     answer(target, view, "\n".join(lines))
 
 
-def _stopped(asked: _Asked, begun: list[int]) -> str:
+def _how_to_go_on(target: Target, asked: _Asked, begun: list[int]) -> str:
     if not begun:
         return "Stopped; nothing was changed."
     again = f"promint codes change --program {asked.loyalty_id} --resume {begun[0]}"
     if asked.list_file is not None:
-        again += f" --attach-to {asked.list_file.name}"
+        again += f" --attach-to {quote(asked.list_file.name)}"
         database_id = asked.options.get("database_id")
         again += f" --db {database_id}" if database_id else ""
-    return f"Stopped. Batch {begun[0]} goes on with: {again}"
+    return f"Stopped. Batch {begun[0]} goes on with: {again}{same_store(target)}"
 
 
 class _Work:

@@ -4,16 +4,6 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from promint.bootstrap import code_source, make_means
 from promint.cli.output import (
@@ -21,26 +11,20 @@ from promint.cli.output import (
     Target,
     answer,
     command_options,
-    console,
     fail,
     listing,
     run,
+    same_store,
     settings_of,
+    stopped,
 )
 from promint.cli.programs import REMOVED, Moment
+from promint.cli.progress import progress_bar
 from promint.domain.model import Batch
 from promint.domain.planning import Plan
 from promint.service.administration import Administration
 from promint.service.generation import COUNT_MAX, Generation
 from promint.store import Store
-
-
-class Rate(ProgressColumn):
-    """How many codes a second."""
-
-    def render(self, task: Task) -> Text:
-        """Say nothing while nothing is known."""
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 @click.command("generate")
@@ -88,6 +72,10 @@ def codes_generate(
         expires_at = None
     data = dict(map(_named_value, fields))
     codes = code_source(settings_of(target))
+    begun: list[int] = [] if batch_id is None else [batch_id]
+
+    async def note_batch(number: int) -> None:
+        begun.append(number)
 
     async def work(store: Store, administration: Administration) -> Plan | Batch:
         generation = Generation(make_means(store), codes)
@@ -96,38 +84,35 @@ def codes_generate(
             return await generation.plan(
                 loyalty_id, count, template, accept_guessable=accept_guessable
             )
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            Rate(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=target.as_json or not console.is_terminal,
+        return await generation.generate(
+            loyalty_id,
+            count,
+            template=template,
+            expires_at=expires_at,
+            fields=data,
+            accept_guessable=accept_guessable,
+            progress=progress,
+            resume_batch=batch_id,
+            on_batch=note_batch,
         )
-        with bar:
-            task = bar.add_task("Drawing", total=count)
 
-            async def show(done: int, total: int | None, phase: str) -> None:
-                bar.update(task, description=phase.capitalize(), completed=done, total=total)
-
-            return await generation.generate(
-                loyalty_id,
-                count,
-                template=template,
-                expires_at=expires_at,
-                fields=data,
-                accept_guessable=accept_guessable,
-                progress=show,
-                resume_batch=batch_id,
-            )
-
-    done = run(target, work)
+    with progress_bar(target) as progress:
+        try:
+            done = run(target, work)
+        except KeyboardInterrupt:
+            stopped(_how_to_go_on(target, loyalty_id, begun))
     if isinstance(done, Plan):
         _show_plan(target, done)
     else:
         values = {"batch_id": done.id, "generated": done.inserted, "template": done.source}
         answer(target, values, listing(values))
+
+
+def _how_to_go_on(target: Target, loyalty_id: int, begun: list[int]) -> str:
+    if not begun:
+        return "Stopped; nothing was generated."
+    again = f"promint codes generate --program {loyalty_id} --resume {begun[0]}"
+    return f"Stopped. Batch {begun[0]} goes on with: {again}{same_store(target)}"
 
 
 def _named_value(text: str) -> tuple[str, str]:

@@ -1,12 +1,13 @@
 """`promint codes import`: files of codes in, rehearsed if you like."""
 
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any
 
 import click
 
 from promint.bootstrap import make_means
-from promint.cli.output import ID, Target, answer, command_options, fail, run
+from promint.cli.output import ID, Target, answer, command_options, fail, run, stopped
 from promint.cli.progress import progress_bar
+from promint.cli.reading import rereadable
 from promint.service.administration import Administration
 from promint.service.importing import Importing, ImportMode, ImportOptions, ImportReport
 from promint.store import Store
@@ -86,39 +87,34 @@ def codes_import(
     )
     mode = ImportMode.ALL_OR_NOTHING if options["all_or_nothing"] else ImportMode.ROWS
     wanted = ImportOptions(read, mode, options["holder_database"])
-    begun: list[int] = []
+    begun: list[int] = [] if batch_id is None else [batch_id]
 
     async def note_batch(number: int) -> None:
         begun.append(number)
 
-    with progress_bar(target) as progress:
+    async def work(store: Store, administration: Administration) -> ImportReport:
+        importing = Importing(make_means(store))
+        common: dict[str, Any] = {
+            "name": file.name,
+            "options": wanted,
+            "rejects": rejects,
+            "progress": progress,
+        }
+        if dry_run:
+            return await importing.rehearse(loyalty_id, rows, **common)
+        return await importing.run(
+            loyalty_id, rows, resume_batch=batch_id, on_batch=note_batch, **common
+        )
 
-        async def work(store: Store, administration: Administration) -> ImportReport:
-            importing = Importing(make_means(store))
-            common: dict[str, Any] = {
-                "name": file.name,
-                "options": wanted,
-                "rejects": rejects,
-                "progress": progress,
-            }
-            if dry_run:
-                return await importing.rehearse(loyalty_id, cast(BinaryIO, file), **common)
-            return await importing.run(
-                loyalty_id,
-                cast(BinaryIO, file),
-                resume_batch=batch_id,
-                on_batch=note_batch,
-                **common,
-            )
-
-        try:
+    try:
+        with progress_bar(target) as progress, rereadable(file) as rows:
             report = run(target, work)
-        except KeyboardInterrupt:
-            fail(_stopped(begun))
+    except KeyboardInterrupt:
+        stopped(_how_to_go_on(begun))
     _show(target, report, is_rehearsal=dry_run)
 
 
-def _stopped(begun: list[int]) -> str:
+def _how_to_go_on(begun: list[int]) -> str:
     if not begun:
         return "Stopped; nothing was imported."
     return f"Stopped. Batch {begun[0]} goes on with the same command and --resume {begun[0]}."

@@ -22,6 +22,7 @@ from promint.cli.output import (
     open_store,
     run,
     settings_of,
+    stopped,
     table,
 )
 from promint.cli.progress import progress_bar
@@ -152,7 +153,10 @@ def job_watch(target: Target, job_id: int) -> None:
                 await progress(job.done, job.total, _doing(view))
                 await asyncio.sleep(WATCH_INTERVAL_S)
 
-        view = run(target, work)
+        try:
+            view = run(target, work)
+        except KeyboardInterrupt:
+            stopped(f"Watched no more; job {job_id} goes on.")
     answer(target, view, _shown(view))
     if view["state"] != JobState.DONE:
         sys.exit(EXIT_FAILED)

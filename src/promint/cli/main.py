@@ -1,15 +1,27 @@
 """`promint`: the group of all commands."""
 
 import logging
+from typing import Any
 
 import click
 
 from promint import __version__
 from promint.cli import admin, batches, bench, bench_bulk, codes, jobs, profiles, programs, serving
-from promint.cli.output import Target
+from promint.cli.output import Target, stopped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Every command. Where one is interrupted and has nothing to say of it, this is said."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Read a command's options and run it."""
+        try:
+            return super().invoke(context)
+        except (KeyboardInterrupt, click.Abort):
+            stopped("Stopped.")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="promint")
 @click.option("--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://…")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
+from shlex import quote
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
@@ -27,6 +29,8 @@ NEW_ID = click.IntRange(0, ID_MAX)
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130
+"""As a shell has it for what Ctrl-C ended: 128 and the number of the signal."""
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -52,6 +56,19 @@ def fail(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
     """Say what is wrong and end."""
     click.echo(sentence, err=True)
     sys.exit(code)
+
+
+def stopped(sentence: str) -> NoReturn:
+    """Say how an interrupted command goes on, and end."""
+    fail(sentence, EXIT_INTERRUPTED)
+
+
+def same_store(target: Target) -> str:
+    """Return the option that names the store, for a command that is shown; never a password."""
+    if not target.database:
+        return ""
+    has_password = urlsplit(target.database).password is not None
+    return " --database URL" if has_password else f" --database {quote(target.database)}"
 
 
 def command_options(function: Callable[..., None]) -> Callable[..., None]:

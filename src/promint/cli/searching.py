@@ -10,7 +10,7 @@ import click
 
 from promint.bootstrap import make_means, utc_now
 from promint.cli.filters import Options, filter_of, filter_options, profile_of, profile_options
-from promint.cli.output import ID, Target, answer, command_options, run, table
+from promint.cli.output import ID, Target, answer, command_options, run, stopped, table
 from promint.cli.progress import progress_bar
 from promint.domain.errors import ProgramNotFound
 from promint.domain.model import LoyaltyProgram, PromoCode
@@ -158,7 +158,12 @@ def codes_export(
                 os.fsync(file.fileno())
             part.replace(output)
 
-        run(target, work)
+        try:
+            run(target, work)
+        except KeyboardInterrupt:
+            if output is None:
+                stopped("Stopped; what was shown is not the whole.")
+            stopped(f"Stopped; {output} was not written. The same command begins anew.")
     if output is not None:
         said = f"Exported {counts['codes']:,} codes to {output}"
         answer(target, {**counts, "file": str(output), "format": form}, said)

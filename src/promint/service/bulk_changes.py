@@ -438,7 +438,10 @@ class BulkChanges:
                 batch = await self._run_over_codes(batch, program, progress, rejected)
             else:
                 batch = await self._run_over_profiles(batch, program, targets, progress, rejected)
-        except Cancelled:
+        except StoreBusy:
+            # Maybe another process is at it, for which it runs.
+            raise
+        except (Cancelled, asyncio.CancelledError, PromintError):
             await self._moved(batch_id, BatchState.STOPPED)
             raise
         return await self._moved(batch_id, BatchState.DONE)

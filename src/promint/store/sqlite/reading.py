@@ -45,8 +45,14 @@ async def off_loop(
     try:
         return await asyncio.shield(work_done)
     except asyncio.CancelledError:
-        await asyncio.wait([work_done])
+        await _end_of(work_done)
         raise
+
+
+async def _end_of(working: asyncio.Future[Any]) -> None:
+    """Wait for work that nobody wants any more; what became of it is of no interest."""
+    await asyncio.wait([working])
+    working.exception()
 
 
 class Readers:
@@ -113,7 +119,7 @@ class Snapshot:
                 return await asyncio.shield(working)
             except asyncio.CancelledError:
                 self._connection.interrupt()
-                await asyncio.wait([working])
+                await _end_of(working)
                 raise
 
     async def rows(self, statement: str, *parameters: Any) -> list[Any]:
