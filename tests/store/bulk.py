@@ -90,7 +90,7 @@ class Changing:
 
     def attach(self, program: LoyaltyProgram, targets: Targets) -> Batch:
         self.rejects.clear()
-        batch = self.world.run(self.changes.begin_attach(program, source="list"))
+        batch = self.world.run(self.changes.begin_attach(program, targets, source="list"))
         return self.run(batch, targets=targets)
 
     def undo(self, batch: Batch, progress: Progress = unwatched) -> Batch:

@@ -366,8 +366,8 @@ def test_attaching_stopped_at_every_chunk_serves_each_profile_once(
 ) -> None:
     program = world.program()
     world.import_codes(program, *CODES)
-    batch = world.run(changing.changes.begin_attach(program, source="list"))
     targets = listed(holders * 2)
+    batch = world.run(changing.changes.begin_attach(program, targets, source="list"))
 
     done = stopped_at_each_chunk(lambda progress: changing.run(batch, progress, targets=targets))
 
@@ -387,7 +387,7 @@ def test_a_batch_that_is_done_stays_so_and_others_are_told(
         world.run(changing.changes.run(99))
     with pytest.raises(BadValue, match="import"):
         changing.run(changing.world.run(changing.batches.batches())[-1])
-    attaching = world.run(changing.changes.begin_attach(program, source="list"))
+    attaching = world.run(changing.changes.begin_attach(program, listed([]), source="list"))
     with pytest.raises(BadValue, match="list"):
         changing.run(attaching)
 

@@ -4,10 +4,11 @@ import asyncio
 import csv
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO
 
 import click
 
@@ -27,6 +28,7 @@ from promint.cli.output import (
     stopped,
 )
 from promint.cli.progress import progress_bar
+from promint.cli.reading import rereadable
 from promint.domain.errors import BadValue, BatchNotFound, ProgramNotFound
 from promint.domain.model import Batch, BatchKind, LoyaltyProgram
 from promint.service.administration import Administration
@@ -60,7 +62,8 @@ class _Asked:
     loyalty_id: int
     expire_date: str | None
     simple: BatchKind | None
-    list_file: IO[bytes] | None
+    list_file: BinaryIO | None
+    source: str
     batch_id: int | None
     options: dict[str, Any]
 
@@ -130,37 +133,20 @@ def codes_change(
     if target.as_json and not (yes or dry_run):
         raise click.UsageError("With --json nobody is asked: add --yes or --dry-run.")
 
-    asked = _Asked(
-        loyalty_id, expire_date, simple[0] if simple else None, list_file, batch_id, options
-    )
-    begun: list[int] = [] if batch_id is None else [batch_id]
-
-    def work_of(store: Store) -> "_Work":
-        codes = code_source(settings_of(target))
-        return _Work(store, BulkChanges(make_means(store), codes), asked)
-
-    if batch_id is None and (dry_run or not yes):
-
-        async def look(store: Store, administration: Administration) -> Preview:
-            return await work_of(store).preview()
-
-        preview = run(target, look)
-        if dry_run:
-            answer(target, _preview_values(preview), _preview_text(preview))
-            return
-        click.echo(_preview_text(preview))
-        if not preview.changing or not click.confirm("Go on?"):
-            fail("Nothing was changed.")
-
-    with progress_bar(target) as progress:
-
-        async def work(store: Store, administration: Administration) -> Batch:
-            return await work_of(store).run(begun, progress, rejects)
-
-        try:
-            done = run(target, work)
-        except KeyboardInterrupt:
-            stopped(_how_to_go_on(target, asked, begun))
+    with ExitStack() as opened:
+        file = opened.enter_context(rereadable(list_file)) if list_file else None
+        asked = _Asked(
+            loyalty_id,
+            expire_date,
+            simple[0] if simple else None,
+            file,
+            list_file.name if list_file else "command",
+            batch_id,
+            options,
+        )
+        done = _changed(target, asked, rejects, dry_run=dry_run, yes=yes)
+    if done is None:
+        return
     view = batch_view(done)
     lines = [listing(batch_rows(view))]
     if done.rejected and rejects is None:
@@ -168,12 +154,45 @@ def codes_change(
     answer(target, view, "\n".join(lines))
 
 
+def _changed(
+    target: Target, asked: _Asked, rejects: Path | None, *, dry_run: bool, yes: bool
+) -> Batch | None:
+    """Show what would change, ask, and do it; None if it was to be shown only."""
+    begun: list[int] = [] if asked.batch_id is None else [asked.batch_id]
+
+    def work_of(store: Store) -> "_Work":
+        codes = code_source(settings_of(target))
+        return _Work(store, BulkChanges(make_means(store), codes), asked)
+
+    if asked.batch_id is None and (dry_run or not yes):
+
+        async def look(store: Store, administration: Administration) -> Preview:
+            return await work_of(store).preview()
+
+        preview = run(target, look)
+        if dry_run:
+            answer(target, _preview_values(preview), _preview_text(preview))
+            return None
+        click.echo(_preview_text(preview))
+        if not preview.changing or not click.confirm("Go on?"):
+            fail("Nothing was changed.")
+
+    async def work(store: Store, administration: Administration) -> Batch:
+        return await work_of(store).run(begun, progress, rejects)
+
+    try:
+        with progress_bar(target) as progress:
+            return run(target, work)
+    except KeyboardInterrupt:
+        stopped(_how_to_go_on(target, asked, begun))
+
+
 def _how_to_go_on(target: Target, asked: _Asked, begun: list[int]) -> str:
     if not begun:
         return "Stopped; nothing was changed."
     again = f"promint codes change --program {asked.loyalty_id} --resume {begun[0]}"
     if asked.list_file is not None:
-        again += f" --attach-to {quote(asked.list_file.name)}"
+        again += f" --attach-to {quote(asked.source)}"
         database_id = asked.options.get("database_id")
         again += f" --db {database_id}" if database_id else ""
     return f"Stopped. Batch {begun[0]} goes on with: {again}{same_store(target)}"
@@ -218,7 +237,7 @@ class _Work:
                     raise BadValue("not the list that the batch began with", "list")
             else:
                 batch = await self._changes.begin_attach(
-                    program, source=asked.list_file.name, parameters={"sha256": digest}
+                    program, targets, source=asked.source, parameters={"sha256": digest}
                 )
                 begun.append(batch.id)
         elif before is None:
@@ -241,12 +260,12 @@ class _Work:
             expires_at = dates.moment(asked.expire_date, "--expire-date", to_the_end=True)
         return Change(BatchKind.EXPIRE, expires_at)
 
-    def _targets(self, file: IO[bytes]) -> Targets:
+    def _targets(self, file: BinaryIO) -> Targets:
         database_id = self._asked.options.get("database_id")
-        return targets_of(cast(BinaryIO, file), name=file.name, database_id=database_id)
+        return targets_of(file, name=self._asked.source, database_id=database_id)
 
 
-def _digest(file: IO[bytes]) -> str:
+def _digest(file: BinaryIO) -> str:
     file.seek(0)
     digest = hashlib.sha256()
     while block := file.read(1 << 20):

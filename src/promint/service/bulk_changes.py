@@ -54,6 +54,7 @@ from promint.wire.profile_lists import read_profiles
 
 PREVIEW_MOST = 100_000
 PREVIEW_PROFILES_MOST = 10_000
+PREVIEW_AT_ONCE = 250
 SAMPLE = 10
 NAMED_MOST = 100_000
 ROUNDS_MAX = 200
@@ -96,9 +97,9 @@ def targets_of(file: BinaryIO, *, name: str, database_id: int | None) -> Targets
     """
 
     async def chunks() -> AsyncIterator[Sequence[Target]]:
-        file.seek(0)
-        for rows in read_profiles(file, name=name, database_id=database_id):
-            yield [Target(*row) for row in rows]
+        rows = read_profiles(file, name=name, database_id=database_id)
+        while (some := await asyncio.to_thread(next, rows, None)) is not None:
+            yield [Target(*row) for row in some]
 
     return chunks
 
@@ -351,55 +352,58 @@ class BulkChanges:
         matching = changing = 0
         sample: list[Sampled] = []
         async for some in targets():
-            for target in some:
-                if matching == PREVIEW_PROFILES_MOST:
-                    return Preview(matching, False, changing, tuple(sample))
-                matching += 1
-                refused = ""
-                try:
-                    rules.check_issuing(program, now)
-                    free = await self._would_attach(program, target, now, free, given)
-                    changing += 1
-                except (BadValue, NotFound, Refused) as refusal:
-                    refused = refusal.reason
-                if len(sample) < SAMPLE:
-                    sample.append(Sampled(target.code or "", _named(target), "", refused))
+            for start in range(0, len(some), PREVIEW_AT_ONCE):
+                for seen in await self._seen(program, some[start : start + PREVIEW_AT_ONCE]):
+                    if matching == PREVIEW_PROFILES_MOST:
+                        return Preview(matching, False, changing, tuple(sample))
+                    matching += 1
+                    refused = ""
+                    try:
+                        rules.check_issuing(program, now)
+                        free = _would_attach(program, seen, now, free, given)
+                        changing += 1
+                    except (BadValue, NotFound, Refused) as refusal:
+                        refused = refusal.reason
+                    if len(sample) < SAMPLE:
+                        target = seen.target
+                        sample.append(Sampled(target.code or "", _named(target), "", refused))
         return Preview(matching, True, changing, tuple(sample))
 
-    async def _would_attach(
-        self, program: LoyaltyProgram, target: Target, now: int, free: int, given: set[CodeId]
-    ) -> int:
-        """Return how many codes are free after one more; raise as attaching would.
+    async def _seen(self, program: LoyaltyProgram, targets: Sequence[Target]) -> list["_Seen"]:
+        """Return what is known of rows of a list."""
 
-        `given` are the personal codes that went to rows before.
-        """
-        holder = await self._resolved(target)
-        makes = program.creates_on_attach
-        if target.code is not None:
-            code_id = _code_id(program, target.code)
-            if code_id in given:
-                raise AlreadyAttached(target.code)
-            code = await self._means.store.code(*code_id)
-            if code is not None:
-                rules.attach(program, code, holder or Holder(0, ""), now)
-            elif not makes:
-                raise CodeNotFound(target.code)
-            if not program.multiple_usage:
-                given.add(code_id)
-        elif not program.multiple_usage:
-            if not free and not (makes and program.template):
-                raise NoFreeCode(str(program.id))
-            return max(0, free - 1)
-        return free
+        async def see(target: Target) -> _Seen:
+            try:
+                holder = await self._resolved(target)
+                code_id = None if target.code is None else _code_id(program, target.code)
+            except (BadValue, NotFound, Refused) as refusal:
+                return _Seen(target, refusal)
+            code = None if code_id is None else await self._means.store.code(*code_id)
+            return _Seen(target, holder, code_id, code)
+
+        return await asyncio.gather(*map(see, targets))
 
     async def begin_attach(
-        self, program: LoyaltyProgram, *, source: str, parameters: dict[str, Any] | None = None
+        self,
+        program: LoyaltyProgram,
+        targets: Targets,
+        *,
+        source: str,
+        parameters: dict[str, Any] | None = None,
     ) -> Batch:
-        """Make the batch of attaching to a list; `run` with its targets does it.
+        """Make the batch of attaching to a list, which is read once; `run` with it does it.
 
         `parameters` are kept with it: where the list is from, and its digest.
+
+        Raises:
+            BadValue: the list cannot be read to its end; nothing is begun.
         """
-        return await self._insert(program, BatchKind.ATTACH, source, parameters or {})
+        rows = 0
+        async for some in targets():
+            rows += len(some)
+        return await self._insert(
+            program, BatchKind.ATTACH, source, {**(parameters or {}), "rows": rows}
+        )
 
     # -- running ---------------------------------------------------------------------------
 
@@ -568,7 +572,7 @@ class BulkChanges:
 
             position = str(int(batch.position or 0) + len(chunk))
             batch = await self._committed(batch, position, work, rejected)
-            await progress(batch.total, None, "attaching")
+            await progress(batch.total, batch.parameters.get("rows"), "attaching")
             return batch
 
         async for some in targets():
@@ -670,7 +674,7 @@ class BulkChanges:
         if isinstance(key, BadValue):
             raise key
         if key.database_id not in self._databases:
-            self._databases[key.database_id] = await store.database(key.database_id)
+            self._databases[key.database_id] = await self._means.database(key.database_id)
         database = self._databases[key.database_id]
         if database is None:
             raise DatabaseNotFound(str(key.database_id))
@@ -777,6 +781,42 @@ async def raise_first_version(
     raised = first_versions(program, codes)
     if raised != program:
         await transaction.update_program(raised)
+
+
+class _Seen(NamedTuple):
+    """A row of a list: its holder, None for one that success shall create, or the refusal."""
+
+    target: Target
+    holder: Holder | PromintError | None
+    code_id: CodeId | None = None
+    code: PromoCode | None = None
+
+
+def _would_attach(
+    program: LoyaltyProgram, seen: _Seen, now: int, free: int, given: set[CodeId]
+) -> int:
+    """Return how many codes are free after one more; raise as attaching would.
+
+    `given` are the personal codes that went to rows before.
+    """
+    target, holder, code_id, code = seen
+    if isinstance(holder, PromintError):
+        raise holder
+    makes = program.creates_on_attach
+    if code_id is not None:
+        if code_id in given:
+            raise AlreadyAttached(target.code or "")
+        if code is not None:
+            rules.attach(program, code, holder or Holder(0, ""), now)
+        elif not makes:
+            raise CodeNotFound(target.code or "")
+        if not program.multiple_usage:
+            given.add(code_id)
+    elif not program.multiple_usage:
+        if not free and not (makes and program.template):
+            raise NoFreeCode(str(program.id))
+        return max(0, free - 1)
+    return free
 
 
 def _code_id(program: LoyaltyProgram, code: str) -> CodeId:

@@ -51,6 +51,7 @@ from promint.store.staging import (
     Stage,
     StagedCode,
 )
+from promint.wire.profile_lists import profile_key
 from promint.wire.rows import (
     Chunk,
     PlainChunk,
@@ -317,7 +318,7 @@ class Importing:
 
     async def _database(self, call: Call, database_id: int) -> Database:
         if database_id not in self._databases:
-            self._databases[database_id] = await self._means.store.database(database_id)
+            self._databases[database_id] = await self._means.database(database_id)
         database = self._databases[database_id]
         if database is None:
             raise DatabaseNotFound(str(database_id))
@@ -705,23 +706,8 @@ def _names_holder(row: Row) -> bool:
 
 def _profile_key(row: Row, default_database: int | None) -> ProfileKey | PromintError | None:
     """Return how a row names its holder; None if it names none."""
-    named = row.profile_id or row.email or row.phone or row.custom
-    if not named:
-        return None
-    database_id = row.database_id or default_database
-    if database_id is None:
-        return BadValue("missing, the holder needs one", "database_id")
     try:
-        if row.profile_id is not None:
-            return ProfileKey(database_id, profile_id=row.profile_id)
-        found = []
-        if row.email is not None:
-            found.append(identities.email_identity(database_id, row.email))
-        if row.phone is not None:
-            found.append(identities.phone_identity(database_id, row.phone))
-        if row.custom is not None:
-            found.append(identities.custom_identity(database_id, *row.custom, "custom"))
-        return ProfileKey(database_id, identities=tuple(found))
+        return profile_key(row, default_database)
     except BadValue as error:
         return error
 

@@ -13,12 +13,20 @@ import csv
 import io
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import IO, Any
 
 from promint.domain.errors import ProgramNotFound
 from promint.domain.model import Batch, BatchKind, BatchState
 from promint.service.batches import Batches, batch_view
-from promint.service.bulk_changes import BulkChanges, Change, Reject, filter_of, targets_of
+from promint.service.bulk_changes import (
+    BulkChanges,
+    Change,
+    Reject,
+    Targets,
+    filter_of,
+    targets_of,
+)
 from promint.service.generation import Generation
 from promint.service.importing import Importing, ImportMode, ImportOptions
 from promint.service.job_work import JobContext, Work
@@ -92,11 +100,17 @@ async def _change(context: JobContext) -> dict[str, Any]:
     """Change what a filter matches, or attach to the profiles of the job's file."""
     wanted, changes = context.job.parameters, BulkChanges(context.means, context.codes)
     kind = BatchKind(wanted["change"])
-    batch_id = context.job.batch_id
-    if batch_id is None:
-        batch_id = (await _begin(context, changes, kind)).id
-        await context.made_batch(batch_id)
-    with tempfile.TemporaryFile() as file:
+    async with AsyncExitStack() as opened:
+        run: dict[str, Any] = {"progress": context.progress}
+        if kind is BatchKind.ATTACH:
+            profiles = await opened.enter_async_context(context.input_file())
+            run["targets"] = targets_of(profiles, name=wanted["name"], database_id=wanted["db_id"])
+        batch_id = context.job.batch_id
+        if batch_id is None:
+            batch_id = (await _begin(context, changes, kind, run.get("targets"))).id
+            await context.made_batch(batch_id)
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # the stack closes it
+        opened.enter_context(file)
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         lines = csv.writer(text)
         lines.writerow(Reject._fields)
@@ -104,26 +118,22 @@ async def _change(context: JobContext) -> dict[str, Any]:
         async def rejected(rejects: Sequence[Reject]) -> None:
             lines.writerows(rejects)
 
-        run: dict[str, Any] = {"progress": context.progress, "rejected": rejected}
-        if kind is BatchKind.ATTACH:
-            async with context.input_file() as profiles:
-                targets = targets_of(profiles, name=wanted["name"], database_id=wanted["db_id"])
-                batch = await changes.run(batch_id, targets=targets, **run)
-        else:
-            batch = await changes.run(batch_id, **run)
+        batch = await changes.run(batch_id, rejected=rejected, **run)
         text.flush()
         if batch.rejected:
             await context.keep_file(REJECTS, _content(file))
     return batch_view(batch)
 
 
-async def _begin(context: JobContext, changes: BulkChanges, kind: BatchKind) -> Batch:
+async def _begin(
+    context: JobContext, changes: BulkChanges, kind: BatchKind, targets: Targets | None
+) -> Batch:
     wanted, loyalty_id = context.job.parameters, context.job.loyalty_id
     program = await context.means.store.program(loyalty_id)
     if program is None:
         raise ProgramNotFound(str(loyalty_id))
-    if kind is BatchKind.ATTACH:
-        return await changes.begin_attach(program, source=wanted["name"])
+    if targets is not None:
+        return await changes.begin_attach(program, targets, source=wanted["name"])
     change = Change(kind, wanted.get("expires_at"))
     return await changes.begin(program, filter_of(wanted["filter"]), change)
 

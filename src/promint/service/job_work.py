@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 from promint.domain.errors import PromintError, Unavailable
 from promint.domain.model import Job, JobState
 from promint.service.drawing import CodeSource
-from promint.service.jobs import ClaimLost, keep_file, stop_batch
+from promint.service.jobs import DATABASES, ClaimLost, keep_file, stop_batch
 from promint.service.means import Cancelled, Means
 from promint.store import StoreError
 from promint.store.jobs import INPUT, Claim, HowFar
@@ -212,11 +212,13 @@ class JobRunner:
         job = await self._means.store.jobs.get(job_id)
         if job is None or job.state is not JobState.RUNNING or job.worker != worker:
             return None
+        databases = job.parameters.get(DATABASES)
         means = replace(
             self._means,
             author=job.author,
             token_id=job.token_id,
             request_id=f"job-{job.id}",
+            databases=None if databases is None else frozenset(databases),
         )
         claim = self._claim = HeldClaim(means, job, **self._timing)
         claim.is_stopping = self._is_stopping

@@ -16,6 +16,9 @@ from promint.wire.moments import write_moment
 RECEIVING = "receiving the file"
 """The phase of a job that is not ready."""
 
+DATABASES = "databases"
+"""The parameter that says which databases a job may see; without it, all."""
+
 SECOND = 1_000_000
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
@@ -125,7 +128,13 @@ class JobQueue:
         self._jobs = means.store.jobs
 
     def new(self, kind: str, loyalty_id: int, parameters: dict[str, Any]) -> Job:
-        """Return a job of whoever asks, not in the store yet: see `Transaction.insert_job`."""
+        """Return a job of whoever asks, not in the store yet: see `Transaction.insert_job`.
+
+        Where they may see some databases only, so does the job.
+        """
+        databases = self._means.databases
+        if databases is not None:
+            parameters = {**parameters, DATABASES: sorted(databases)}
         return Job(
             0,
             kind,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from promint.domain.ids import IdMaker
-from promint.domain.model import Event, EventKind
+from promint.domain.model import Database, Event, EventKind
 from promint.store import Store
 
 
@@ -33,6 +33,7 @@ class Means:
     """What a use case needs beside its arguments. `token_id` 0 is a command of the operator.
 
     `author` is who asks in words that people know: a token's name, or the operator's login.
+    `databases` are those that the token opens, None for all of them.
     """
 
     store: Store
@@ -42,6 +43,13 @@ class Means:
     author: str = "command"
     token_id: int = 0
     request_id: str = "command"
+    databases: frozenset[int] | None = None
+
+    async def database(self, database_id: int) -> Database | None:
+        """Return a database; None where there is none, or not for whoever asks."""
+        if self.databases is not None and database_id not in self.databases:
+            return None
+        return await self.store.database(database_id)
 
     def event(self, kind: EventKind, shard_key: int, **more: Any) -> Event:
         """Return an event of this moment by whoever asks."""

@@ -1,25 +1,20 @@
-"""Lists of profiles that codes shall be attached to: CSV with a header, or one profile a line."""
+"""Lists of profiles that codes shall be attached to, read as files of codes are."""
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
 from typing import BinaryIO, NamedTuple
 
 from promint.domain import identities
 from promint.domain.errors import BadValue
-from promint.domain.model import ID_MAX, Identity, ProfileKey
-from promint.wire.rows.columns import SYNONYMS
+from promint.domain.model import ProfileKey
+from promint.wire.rows import Chunk, FileFormat, PlainChunk, ReadOptions, Row, RowReader, open_rows
+from promint.wire.rows.columns import CUSTOM
 
-CHUNK = 1_000
-COLUMNS = ("database_id", "profile_id", "email", "phone", "code")
-DELIMITERS = ",;\t"
+OPTIONS = ReadOptions(needs_code=False)
+NAMING = ("profile_id", "email", "phone", "field_name")
+"""Columns that name a profile; so does a custom field."""
 
-_NAMES = {
-    " ".join(re.split(r"[\s_\-.]+", name.casefold())): ours
-    for ours in COLUMNS
-    for name in (ours, *SYNONYMS[ours])
-}
 _PROFILE_ID = re.compile(r"[0-9a-fA-F]{24}", re.ASCII)
 _PHONE = re.compile(r"[+(]?\d[\d\s()\-.]{4,}", re.ASCII)
 
@@ -27,7 +22,7 @@ _PHONE = re.compile(r"[+(]?\d[\d\s()\-.]{4,}", re.ASCII)
 class ListedProfile(NamedTuple):
     """One row: the profile, or why it names none, and the code that it shall get, if one is named.
 
-    `line` is the line of the file where the row starts.
+    `line` is the line of the file where the row starts; in XLSX the number of the row.
     """
 
     line: int
@@ -40,88 +35,91 @@ def read_profiles(
 ) -> Iterator[list[ListedProfile]]:
     """Yield the rows of a list, in chunks. `database_id` counts where a row names none.
 
-    A header names the columns, in English or Russian as in files of codes. Without one, each line
-    is an e-mail, a phone number or the id of a profile.
+    A header, or the keys of an object, name the columns in English or Russian as in files of
+    codes. Without one, each row is an e-mail, a phone number or the id of a profile.
 
     Raises:
-        BadValue: the file is not UTF-8, or its quotes are never closed; it says where.
+        BadValue: the file cannot be read, or no column of it names a profile; it says where.
     """
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-    chunk: list[ListedProfile] = []
-    line = 0
+    with closing(open_rows(file, name=name, options=OPTIONS)) as reader:
+        is_bare = _is_bare(reader, name)
+        for chunk in reader:
+            found = [
+                ListedProfile(reject.line, BadValue(reject.reason, "row"), None)
+                for reject in chunk.rejects
+            ]
+            found += _listed(chunk, database_id, is_bare=is_bare)
+            found.sort(key=lambda listed: listed.line)
+            yield found
+
+
+def _is_bare(reader: RowReader, name: str) -> bool:
+    """Say whether a row is nothing but what names the profile, in one column without a header.
+
+    Raises:
+        BadValue: it has columns, and none of them does.
+    """
+    known = reader.recognised
+    named = [ours for ours, _ in known.columns]
+    if known.format is FileFormat.JSONL or any(
+        ours in NAMING or ours.startswith(CUSTOM) for ours in named
+    ):
+        return False
+    if known.has_header or named != ["code"]:
+        raise BadValue(
+            "no column names the profile; call one email, phone or profile_id in the first row",
+            name,
+        )
+    return True
+
+
+def _listed(chunk: Chunk, database_id: int | None, *, is_bare: bool) -> Iterator[ListedProfile]:
+    if isinstance(chunk, PlainChunk):
+        for line, text in enumerate(chunk.texts, chunk.first_line):
+            if text.strip():
+                yield _row(_recognised(line, text.strip()), database_id)
+        return
+    for row in chunk.rows:
+        yield _row(_recognised(row.line, row.code.strip()) if is_bare else row, database_id)
+
+
+def _row(row: Row, database_id: int | None) -> ListedProfile:
+    code = row.code.strip() or None
     try:
-        first = text.readline()
-        delimiter = max(DELIMITERS, key=first.count)
-        names = [_column(cell) for cell in next(csv.reader([first], delimiter=delimiter), [])]
-        if any(names):
-            line = 1
-        else:
-            names = []
-        rows = csv.reader(_with(first, text, keeps_first=not names), delimiter=delimiter)
-        for cells in rows:
-            if any(map(str.strip, cells)):
-                chunk.append(_row(line + 1, names, cells, database_id))
-            line = rows.line_num + bool(names)
-            if len(chunk) == CHUNK:
-                yield chunk
-                chunk = []
-    except UnicodeDecodeError:
-        raise BadValue("not UTF-8", f"{name}, behind line {line}") from None
-    except csv.Error as error:
-        raise BadValue(str(error), f"{name}, line {line + 1}") from None
-    finally:
-        text.detach()
-    if chunk:
-        yield chunk
-
-
-def _with(first: str, rest: Iterator[str], *, keeps_first: bool) -> Iterator[str]:
-    if keeps_first:
-        yield first
-    yield from rest
-
-
-def _column(cell: str) -> str | None:
-    return _NAMES.get(" ".join(re.split(r"[\s_\-.]+", cell.strip().casefold())))
-
-
-def _row(
-    line: int, names: Sequence[str | None], cells: Sequence[str], database_id: int | None
-) -> ListedProfile:
-    if names:
-        values = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if name}
-    else:
-        values = _recognised(cells[0].strip())
-    code = values.get("code") or None
-    try:
-        return ListedProfile(line, _profile(values, database_id), code)
+        key = profile_key(row, database_id)
     except BadValue as unusable:
-        return ListedProfile(line, unusable, code)
+        return ListedProfile(row.line, unusable, code)
+    nobody = BadValue("names no profile by e-mail, phone or id", "profile")
+    return ListedProfile(row.line, key or nobody, code)
 
 
-def _recognised(text: str) -> dict[str, str]:
+def _recognised(line: int, text: str) -> Row:
     if "@" in text:
-        return {"email": text}
+        return Row(line, "", email=text)
     if _PROFILE_ID.fullmatch(text):
-        return {"profile_id": text}
-    return {"phone": text} if _PHONE.fullmatch(text) else {}
+        return Row(line, "", profile_id=text)
+    return Row(line, "", phone=text if _PHONE.fullmatch(text) else None)
 
 
-def _profile(values: dict[str, str], database_id: int | None) -> ProfileKey:
-    named = values.get("database_id")
-    if named:
-        if not named.isascii() or not named.isdigit() or not 1 <= int(named) <= ID_MAX:
-            raise BadValue("not a whole number from 1 on", "database_id")
-        database_id = int(named)
+def profile_key(row: Row, default_database: int | None) -> ProfileKey | None:
+    """Return how a row names a profile; None if it names none.
+
+    Raises:
+        BadValue: it names no database, and there is none for rows that do not; or the e-mail,
+            phone number or field cannot be one.
+    """
+    if not (row.profile_id or row.email or row.phone or row.custom):
+        return None
+    database_id = row.database_id or default_database
     if database_id is None:
-        raise BadValue("missing", "database_id")
-    if values.get("profile_id"):
-        return ProfileKey(database_id, profile_id=values["profile_id"].lower())
-    found: list[Identity] = []
-    if values.get("email"):
-        found.append(identities.email_identity(database_id, values["email"]))
-    if values.get("phone"):
-        found.append(identities.phone_identity(database_id, values["phone"]))
-    if not found:
-        raise BadValue("names no profile by e-mail, phone or id", "profile")
+        raise BadValue("missing, the holder needs one", "database_id")
+    if row.profile_id is not None:
+        return ProfileKey(database_id, profile_id=row.profile_id.lower())
+    found = []
+    if row.email is not None:
+        found.append(identities.email_identity(database_id, row.email))
+    if row.phone is not None:
+        found.append(identities.phone_identity(database_id, row.phone))
+    if row.custom is not None:
+        found.append(identities.custom_identity(database_id, *row.custom, "custom"))
     return ProfileKey(database_id, identities=tuple(found))

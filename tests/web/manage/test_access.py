@@ -162,6 +162,27 @@ def test_a_holder_in_another_database_cannot_be_searched_for(tenants: TwoTenants
     assert found["reason"] == "database_not_found"
 
 
+def test_rows_of_a_file_name_no_database_outside_of_the_rights(tenants: TwoTenants) -> None:
+    everything, narrowed, mine = tenants.everything, tenants.narrowed, tenants.mine
+    ann = {"email": "ann@example.com"}
+    for db_id in (tenants.my_db, tenants.their_db):
+        everything.ask("POST", f"/databases/{db_id}/profiles", ann)
+    rows = [f"{ann['email']},{db_id},C-{db_id}" for db_id in (tenants.my_db, tenants.their_db)]
+    file = "\n".join(["email,db_id,code", *rows]).encode()
+    attachments = f"/programs/{mine}/attachments"
+
+    preview = narrowed.ask("POST", f"{attachments}/preview", file)
+    jobs = [
+        narrowed.ended(narrowed.ask("POST", path, file)["job_id"])
+        for path in (attachments, f"/programs/{mine}/imports")
+    ]
+
+    assert [one["refused"] for one in preview["sample"]] == ["", "database_not_found"]
+    assert (jobs[0]["result"]["counts"]["changed"], jobs[1]["result"]["unusable"]) == (1, 1)
+    held = everything.all_pages(f"/programs/{mine}/codes?state=attached", 10)
+    assert {one["db_id"] for one in held} == {tenants.my_db}
+
+
 def test_a_narrowed_token_makes_nothing_that_it_could_not_see(tenants: TwoTenants) -> None:
     narrowed = tenants.narrowed
 

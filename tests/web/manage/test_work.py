@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from promint.wire.rows import FileFormat, open_writer, write_rows
 from tests.conftest import STORES, Stores
 from tests.running import Reply, Running
 from tests.web.manage.callers import Manager, refusal
@@ -392,6 +393,50 @@ def test_codes_are_attached_to_a_list_of_profiles(running: Running, manager: Man
     assert manager.ask("GET", f"/batches/{ended['batch_id']}")["counts"]["rejected"] == 1
     rejects = manager.send("GET", f"/jobs/{job['job_id']}/files/rejects").body
     assert b"profile_not_found" in rejects or b"Profile not found" in rejects
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "xlsx"])
+def test_a_list_of_any_form_is_previewed_and_attached(
+    running: Running, manager: Manager, form: str
+) -> None:
+    loyalty_id, db_id = running.program(["A", "B"], creates_on_attach=False), running.database()
+    running.profiles(db_id, 2)
+    rows = [("customer-0@example.com", "A"), ("customer-1@example.com", "")]
+    rows += [("nobody@example.com", "B"), ("customer-0@example.com", "NEW")]
+    writer = open_writer(FileFormat(form), ("email", "code"))
+    file = b"".join(write_rows(writer, [rows]))
+    path, query = f"/programs/{loyalty_id}/attachments", f"?db_id={db_id}&name=list.{form}"
+
+    preview = manager.ask("POST", f"{path}/preview{query}", file)
+    before = texts(manager, loyalty_id, "?state=attached")
+    ended = done(manager, manager.ask("POST", path + query, file))
+
+    assert (preview["matching"], preview["changing"], preview["is_all"]) == (4, 2, True)
+    assert [(one["profile"], one["code"], one["refused"]) for one in preview["sample"]] == [
+        ("customer-0@example.com", "A", ""),
+        ("customer-1@example.com", "", ""),
+        ("nobody@example.com", "B", "profile_not_found"),
+        ("customer-0@example.com", "NEW", "code_not_found"),
+    ]
+    assert before == set()
+    assert texts(manager, loyalty_id, "?state=attached") == {"A", "B"}
+    assert (ended["result"]["counts"]["changed"], ended["result"]["counts"]["rejected"]) == (2, 2)
+    assert (ended["done"], ended["total"]) == (4, 4)
+
+
+def test_a_list_that_cannot_be_read_begins_nothing(running: Running, manager: Manager) -> None:
+    loyalty_id = running.program(["A"])
+    path = f"/programs/{loyalty_id}/attachments"
+
+    refused = manager.refused("POST", f"{path}/preview?name=list.csv", b"code,shop\nA,1\n")
+    empty = manager.refused("POST", f"{path}/preview", b"")
+    ended = manager.ended(manager.ask("POST", path, b'email\n"ann@example.com\n')["job_id"])
+
+    assert (refused["number"], refused["field"]) == (400, "list.csv")
+    assert "no column names the profile" in refused["message"]
+    assert (empty["reason"], empty["field"]) == ("malformed", "body")
+    assert (ended["state"], ended["batch_id"]) == ("failed", None)
+    assert "never closed" in ended["error"]
 
 
 # -- jobs ----------------------------------------------------------------------------------

@@ -156,6 +156,7 @@ class Manage:
             token.name,
             token.id,
             request_id,
+            token.databases,
         )
         asked = Asked(request, endpoint, call, means, self._service, self._codes, self._bounds)
         outcome = await endpoint.handle(asked, **arguments)

@@ -1,9 +1,10 @@
 """Endpoints: batches, jobs, and what is handed in as a job."""
 
 import json
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from promint.domain.errors import (
     AlreadyUndone,
@@ -20,7 +21,7 @@ from promint.domain.errors import (
 )
 from promint.domain.model import Batch, BatchKind, Job
 from promint.service.batches import Batches, batch_view
-from promint.service.bulk_changes import BulkChanges, Change, filter_parameters
+from promint.service.bulk_changes import BulkChanges, Change, filter_parameters, targets_of
 from promint.service.generation import Generation
 from promint.service.jobs import ClaimLost, JobQueue, job_view
 from promint.service.transactions import once_in_transaction
@@ -32,6 +33,7 @@ from promint.wire.manage.codes import holder_of
 from promint.wire.manage.reading import Page, moment
 from promint.wire.manage.work import (
     AttachListQuery,
+    AttachmentPreview,
     BatchCounts,
     BatchShown,
     ChangePreview,
@@ -44,6 +46,7 @@ from promint.wire.manage.work import (
     PlanRequest,
     PlanShown,
     SampledCode,
+    SampledProfile,
     TouchedCode,
     UndoShown,
     check_change,
@@ -252,6 +255,30 @@ async def import_file(asked: Asked, loyalty_id: int, query: ImportQuery) -> JobS
     return await _uploaded(asked, "import", loyalty_id, import_parameters(query))
 
 
+async def preview_attachment(
+    asked: Asked, loyalty_id: int, query: AttachListQuery
+) -> AttachmentPreview:
+    """What attaching to the file of the body would do now; up to 10,000 rows are looked at.
+
+    The file is forgotten afterwards; send it again to do it.
+    """
+    program = await asked.program(loyalty_id)
+    if query.db_id is not None:
+        await asked.database(query.db_id)
+    with tempfile.TemporaryFile(prefix="promint-list-") as kept:
+        file = cast(BinaryIO, kept)
+        async for part in _body(asked):
+            file.write(part)
+        targets = targets_of(file, name=query.name, database_id=query.db_id)
+        found = await BulkChanges(asked.means, asked.codes).preview_attach(program, targets)
+    return AttachmentPreview(
+        matching=found.matching,
+        is_all=found.is_all,
+        changing=found.changing,
+        sample=[SampledProfile(one.profile, one.code, one.refused) for one in found.sample],
+    )
+
+
 async def attach_list(asked: Asked, loyalty_id: int, query: AttachListQuery) -> JobShown:
     """The body is a file of profiles, one a row, each with the code that it gets or without.
 
@@ -269,20 +296,26 @@ async def _uploaded(
     asked: Asked, kind: str, loyalty_id: int, parameters: dict[str, Any]
 ) -> JobShown:
     """Keep the body as the file of a job, part by part."""
+    try:
+        job = await JobQueue(asked.means).submit(kind, loyalty_id, parameters, _body(asked))
+    except ClaimLost:
+        raise BadValue("its job was cancelled while it came in", "body") from None
+    return JobShown(**job_view(job, asked.now))
+
+
+async def _body(asked: Asked) -> AsyncIterator[bytes]:
+    """Yield the file that the body is, part by part.
+
+    Raises:
+        Malformed: it is empty.
+        TooLarge: it is, or says so.
+    """
     most = asked.bounds.upload_bytes_max
     declared = asked.request.headers.get("content-length", "")
     if declared == "0":
         raise Malformed("empty", "body")
     if len(declared) > 18 or (declared.isdigit() and int(declared) > most):
         raise TooLarge("body")
-    try:
-        job = await JobQueue(asked.means).submit(kind, loyalty_id, parameters, _body(asked, most))
-    except ClaimLost:
-        raise BadValue("its job was cancelled while it came in", "body") from None
-    return JobShown(**job_view(job, asked.now))
-
-
-async def _body(asked: Asked, most: int) -> AsyncIterator[bytes]:
     state = asked.request.scope.setdefault("state", {})
     size = 0
     async for part in asked.request.stream():
@@ -608,6 +641,31 @@ ENDPOINTS = (
             "code,expire_date\nSUMMER-1,2027-06-30\nSUMMER-2,next week\n",
             {**_JOB, "job_id": 4, "kind": "import"},
             is_exact=False,
+        ),
+    ),
+    Endpoint(
+        "POST",
+        "/programs/{loyalty_id}/attachments/preview",
+        preview_attachment,
+        "Preview attaching to a list of profiles",
+        "Bulk changes",
+        errors=(ProgramNotFound, DatabaseNotFound),
+        takes_file=True,
+        example=Example(
+            "/programs/2/attachments/preview?name=winners.csv&db_id=1",
+            "email,code\nann@example.com,SUMMER-1\n",
+            {
+                "matching": 1,
+                "is_all": True,
+                "changing": 0,
+                "sample": [
+                    {
+                        "profile": "ann@example.com",
+                        "code": "SUMMER-1",
+                        "refused": "program_inactive",
+                    }
+                ],
+            },
         ),
     ),
     Endpoint(

@@ -292,6 +292,23 @@ class ChangePreview(Struct, frozen=True, kw_only=True):
     sample: Annotated[list[SampledCode], Meta(description="The first of them.")]
 
 
+class SampledProfile(Struct, frozen=True):
+    """A row of a list of profiles."""
+
+    profile: Annotated[str, Meta(description="The profile as the row names it.")]
+    code: Annotated[str, Meta(description="The code that it names; empty for any free one.")]
+    refused: Annotated[str, Meta(description="Why it would get none; empty if it would.")]
+
+
+class AttachmentPreview(Struct, frozen=True, kw_only=True):
+    """What attaching to a list of profiles would do now."""
+
+    matching: Annotated[Count, Meta(description="Rows of the list.")]
+    is_all: Annotated[bool, Meta(description="Whether all of them were looked at.")]
+    changing: Annotated[Count, Meta(description="Rows that would get a code.")]
+    sample: Annotated[list[SampledProfile], Meta(description="The first of them.")]
+
+
 def check_change(request: ChangeRequest) -> None:
     """Refuse a bulk change whose expiry is not said, or is said of another change.
 

@@ -196,6 +196,8 @@ class Assembler:
 
     def _codes(self, work: "_Table") -> list[str]:
         """Return the codes, once the rows without a usable one are gone."""
+        if not self._layout.needs_code:
+            return self._codes_if_any(work)
         codes = work.texts(self._layout.places["code"], "code")
         if not all(map(str.strip, codes)):
             for index, code in enumerate(codes):
@@ -209,6 +211,14 @@ class Assembler:
                 if damage := damage_of(code):
                     work.bad.setdefault(index, Wrong(f"{damage}, code", is_damage=True))
         return codes
+
+    def _codes_if_any(self, work: "_Table") -> list[str]:
+        """Return the codes, empty where a row has none, once blank rows are gone."""
+        for index, row in enumerate(zip(*work.columns, strict=True)):
+            if all(isinstance(cell, str) and not cell.strip() for cell in row):
+                work.bad[index] = None
+        place = self._layout.places.get("code")
+        return [""] * len(work.lines) if place is None else work.texts(place, "code")
 
     def _rows(self, work: "_Table", codes: list[str]) -> list[Row]:
         places = self._layout.places

@@ -43,7 +43,8 @@ class ReadOptions:
     program's additional data fields, `time_zone` is its zone, in which dates without one are
     read. `is_prefixed` says whether an apostrophe before what would start a formula is a
     spreadsheet's guard and no part of the text. `accept_damaged` takes codes that a spreadsheet
-    has plainly damaged all the same.
+    has plainly damaged all the same. `needs_code` off is for lists of profiles: a row may have no
+    code, and one column without a header is what it is.
     """
 
     format: FileFormat | None = None
@@ -56,6 +57,7 @@ class ReadOptions:
     fields: Sequence[str] = ()
     time_zone: str = "UTC"
     accept_damaged: bool = False
+    needs_code: bool = True
 
 
 @dataclass(frozen=True, slots=True)

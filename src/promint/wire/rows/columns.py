@@ -95,6 +95,7 @@ class Layout:
     width: int
     places: dict[str, int]
     headers: tuple[str, ...]
+    needs_code: bool = True
 
     @property
     def is_plain(self) -> bool:
@@ -221,7 +222,7 @@ class Naming:
             )
         elif "code" not in found and only is not None:
             found["code"] = only
-        if "code" not in found:
+        if "code" not in found and self.needs_code:
             shown = ", ".join(repr(cell.strip()[:40]) for cell in cells[:8])
             raise refusal(
                 f"no column holds the code: the first row is {shown}; "
@@ -230,9 +231,9 @@ class Naming:
                 line,
             )
         # The code comes first, the others as they stand: so they are shown.
-        places = {"code": found["code"]}
+        places = {"code": found["code"]} if "code" in found else {}
         places.update(sorted(found.items(), key=lambda item: item[1]))
-        return Layout(len(cells), places, headers)
+        return Layout(len(cells), places, headers, self.needs_code)
 
     def _given(self, cells: Sequence[str], file: str, line: int) -> Iterable[tuple[str, int]]:
         for place, ours in self._numbers.items():
@@ -243,6 +244,11 @@ class Naming:
                     line,
                 )
             yield ours, place
+
+    @property
+    def needs_code(self) -> bool:
+        """Say whether there has to be a column of codes."""
+        return self._options.needs_code
 
     @property
     def is_told(self) -> bool:

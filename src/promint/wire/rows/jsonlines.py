@@ -88,7 +88,7 @@ def json_layout(naming: Naming, fields: tuple[str, ...], keys: tuple[str, ...]) 
     names = dict.fromkeys([*SYNONYMS, *fields])
     names.update(dict.fromkeys(named[0] for key in keys if (named := naming.name_of(key))))
     places = {name: place for place, name in enumerate(names)}
-    return Layout(len(places), places, tuple(places))
+    return Layout(len(places), places, tuple(places), naming.needs_code)
 
 
 def _cell(value: Any, ours: str) -> Cell:

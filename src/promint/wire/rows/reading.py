@@ -211,7 +211,7 @@ class RowReader:
         keys = tuple(_keys(sample))
         layout = json_layout(naming, tuple(self._options.fields), keys)
         named = {key: name[0] for key in keys if (name := naming.name_of(key))}
-        if keys and "code" not in named.values():
+        if keys and naming.needs_code and "code" not in named.values():
             raise refusal(
                 f"no key holds the code: the first line has {', '.join(map(repr, keys[:8]))}; "
                 "say which with --column code=KEY",

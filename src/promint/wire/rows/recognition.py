@@ -246,7 +246,7 @@ def _is_header(row: Sequence[str], naming: Naming, options: ReadOptions, *, is_a
     named = [name for cell in row if (name := naming.name_of(cell))]
     if is_alone:
         # A single word could as well be a code; it is a header only if it means the code.
-        return bool(named) and named[0][0] == "code"
+        return bool(named) and (named[0][0] == "code" or not options.needs_code)
     return bool(named)
 
 
