@@ -17,6 +17,7 @@ from promint.domain.rude import DEFAULT_WORDS, RudeWords
 from promint.engine import Engine
 from promint.service import Service
 from promint.service.drawing import CodeSource
+from promint.service.forgetting import forget_changes
 from promint.service.job_processes import JobProcesses
 from promint.service.means import Means
 from promint.service.stock import Stock
@@ -187,7 +188,7 @@ def make_app(settings: Settings) -> App:
 
     async def start() -> None:
         await store.open()
-        tasks.add(asyncio.create_task(_forget_forever(store)))
+        tasks.add(asyncio.create_task(_forget_forever(store, settings.batch_undo_days * DAY_S)))
         tasks.add(asyncio.create_task(_watch_stock(store, ids, settings.stock_interval_s)))
         jobs.start()
 
@@ -202,17 +203,20 @@ def make_app(settings: Settings) -> App:
     return App(api, manage, store, start=start, stop=stop)
 
 
-async def _forget_forever(store: Store) -> None:
-    """Remove the records of idempotency keys whose time is over, a few at a time."""
+async def _forget_forever(store: Store, undo_s: float) -> None:
+    """Remove what has had its time, a few rows at once: idempotency keys, what batches did."""
     pause_s = FORGET_INTERVAL_S
     while True:
         await asyncio.sleep(pause_s)
         pause_s = FORGET_INTERVAL_S
         try:
-            if await store.forget_idempotency(utc_now(), FORGET_MOST) == FORGET_MOST:
+            now = utc_now()
+            if await store.forget_idempotency(now, FORGET_MOST) == FORGET_MOST:
                 pause_s = FORGET_PAUSE_S
-        except StoreError as error:
-            log.warning("old idempotency records stay for now: %s", error)
+            if await forget_changes(store, now, now - int(undo_s * 1e6)):
+                pause_s = FORGET_PAUSE_S
+        except (StoreError, StoreBusy, OutcomeUnknown) as error:
+            log.warning("what has had its time stays for now: %s", error)
 
 
 async def _watch_stock(store: Store, ids: IdMaker, interval_s: float) -> None:

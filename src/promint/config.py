@@ -50,6 +50,9 @@ class Settings:
         30.0, "seconds", "how long a connection is kept open between requests"
     )
     idempotency_hours: int = _setting(24, "hours", "how long an idempotency key is remembered")
+    batch_undo_days: float = _setting(
+        90.0, "days", "how long a bulk change that has ended can be taken back"
+    )
     cache_s: float = _setting(
         0.5, "seconds", "how long tokens, programs and databases are believed without asking"
     )

@@ -24,6 +24,7 @@ REASONS = {
     409: {
         "already_attached", "not_attached", "attached_to_other", "attached_to_several",
         "already_activated", "none_free", "profile_ambiguous", "duplicate", "already_undone",
+        "batch_forgotten",
     },
     410: {"expired"},
     413: {"too_large"},

@@ -35,6 +35,8 @@ def batch() -> None:
 def batch_rows(view: dict[str, Any]) -> dict[str, Any]:
     """Return a batch as one listing: without its parameters, counts in line, zeros left out."""
     shown = {name: value for name, value in view.items() if name not in ("counts", "parameters")}
+    if not view["forgotten"]:
+        del shown["forgotten"]
     return {**shown, **{name: count for name, count in view["counts"].items() if count}}
 
 

@@ -40,6 +40,7 @@
     │   ├── ProfileAmbiguous        409 profile_ambiguous
     │   ├── Duplicate               409 duplicate
     │   ├── AlreadyUndone           409 already_undone
+    │   ├── BatchForgotten          409 batch_forgotten
     │   ├── CodeExpired             410 expired
     │   ├── ProgramInactive         423 program_inactive
     │   └── ProgramOutOfRange       423 program_out_of_range
@@ -326,6 +327,12 @@ class AlreadyUndone(Conflict):
     """The batch was taken back before."""
 
     reason, text = "already_undone", "Batch is already taken back"
+
+
+class BatchForgotten(Conflict):
+    """The batch ended too long ago: what it changed is not kept any more."""
+
+    reason, text = "batch_forgotten", "Batch is too old to be taken back"
 
 
 class CodeExpired(Refused):

@@ -275,7 +275,8 @@ class Batch:
     `changed` were changed. Once it is taken back, `undone` were, and `touched` were not because
     something else had happened to them since. The codes that a batch made have its id and a
     creation sequence from `first_seq` to `last_seq`; others may lie between. `position` is where
-    a bulk change goes on after an interruption.
+    a bulk change goes on after an interruption. At `forgotten_at` began to go what it would take
+    to take it back.
     """
 
     id: int
@@ -299,6 +300,7 @@ class Batch:
     first_seq: int | None = None
     last_seq: int | None = None
     position: str = ""
+    forgotten_at: int | None = None
 
 
 class CodeState(StrEnum):

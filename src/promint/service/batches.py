@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from promint.domain import rules
 from promint.domain.errors import (
     AlreadyUndone,
+    BatchForgotten,
     ProfileNotFound,
     Refused,
 )
@@ -106,10 +107,10 @@ class Batches:
         Raises:
             BatchNotFound: there is no such batch.
             AlreadyUndone: it is taken back.
+            BatchForgotten: it ended too long ago.
         """
         batch = await known_batch(self._store, batch_id)
-        if batch.state is BatchState.UNDONE:
-            raise AlreadyUndone(str(batch_id))
+        check_undoing(batch)
         undoing, sample, touched = 0, list[Touched](), 0
         async for due in self._parts(batch):
             undoing += due.count
@@ -124,8 +125,10 @@ class Batches:
 
         Raises:
             BatchNotFound: there is no such batch.
+            BatchForgotten: it ended too long ago.
         """
         batch = await known_batch(self._store, batch_id)
+        check_kept(batch)
         async for due in self._parts(batch):
             for one in due.touched:
                 yield one
@@ -154,14 +157,14 @@ class Batches:
         Raises:
             BatchNotFound: there is no such batch.
             AlreadyUndone: it is taken back.
+            BatchForgotten: it ended too long ago.
             StoreBusy: the store cannot work now; what is done stays, and can be gone on with.
             Cancelled: `progress` said so; the same.
         """
 
         async def begin(transaction: Transaction) -> Batch:
             batch = await held_batch(transaction, batch_id)
-            if batch.state is BatchState.UNDONE:
-                raise AlreadyUndone(str(batch_id))
+            check_undoing(batch)
             if batch.state is not BatchState.UNDOING:
                 batch = replace(batch, state=BatchState.UNDOING, position="", undone=0, touched=0)
                 await transaction.update_batch(batch)
@@ -255,6 +258,28 @@ class Batches:
             due.after = WalkKey(changed.listed.change.shard_key, -1, changed.listed.change.code_key)
             undoing.decide(changed, due)
         return due
+
+
+def check_undoing(batch: Batch) -> None:
+    """Refuse to take back what cannot be.
+
+    Raises:
+        AlreadyUndone: it is taken back.
+        BatchForgotten: it ended too long ago.
+    """
+    if batch.state is BatchState.UNDONE:
+        raise AlreadyUndone(str(batch.id))
+    check_kept(batch)
+
+
+def check_kept(batch: Batch) -> None:
+    """Refuse to look at what is kept of a batch no more.
+
+    Raises:
+        BatchForgotten: it is so.
+    """
+    if batch.forgotten_at is not None:
+        raise BatchForgotten(str(batch.id))
 
 
 def _id_of(code: PromoCode) -> CodeId:
@@ -603,6 +628,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "author": batch.author,
         "created": write_moment(batch.created_at),
         "finished": write_moment(batch.finished_at),
+        "forgotten": write_moment(batch.forgotten_at),
         "counts": {name: getattr(batch, name) for name in _COUNTS},
         "parameters": _shown(batch.parameters),
     }

@@ -352,6 +352,9 @@ class Transaction(Protocol):
     async def delete_changes(self, changes: Sequence[BatchChange]) -> None:
         """Forget changes that have been taken back."""
 
+    async def forget_changes(self, shard_key: int, batch_id: int, most: int) -> int:
+        """Remove at most so many changes of a batch in one shard; return how many."""
+
     async def changes(
         self, batch_id: int, program: LoyaltyProgram, after: WalkKey, most: int
     ) -> list[ListedChange]:
@@ -428,6 +431,9 @@ class Store(Protocol):
         self, loyalty_id: int | None, *, before_id: int | None = None, most: int = 100
     ) -> list[Batch]:
         """Return batches of one program or of all, the newest first, with ids below `before_id`."""
+
+    async def unforgotten_batch(self, ended_before: int) -> int | None:
+        """Return the bulk change that ended longest ago, before a moment, and is not forgotten."""
 
     async def free_codes(self, program: LoyaltyProgram, now: int, most: int) -> int:
         """Return how many codes of a program are free at `now`, counted up to `most`."""

@@ -33,6 +33,11 @@ SELECT b.shard_key, b.batch_id, b.code_key, b.before, b.version_after,
 FROM batch_change b WHERE b.shard_key = $1 AND b.batch_id = $2 AND b.code_key > $3
 ORDER BY b.shard_key, b.batch_id, b.code_key LIMIT $4"""
 
+FORGET_CHANGES = """
+DELETE FROM batch_change WHERE shard_key = $1 AND batch_id = $2 AND code_key IN (
+    SELECT code_key FROM batch_change WHERE shard_key = $1 AND batch_id = $2
+    ORDER BY code_key LIMIT $3)"""
+
 # The codes that a batch made lie in its run of the creation sequence, maybe among others. The
 # event of a code's own version is there if anything has happened to it since.
 _MADE = ", ".join(f"p.{column}" for column in CODE_COLUMNS.split(", "))

@@ -217,6 +217,7 @@ _BATCH_FIELDS = (
     "first_seq",
     "last_seq",
     "position",
+    "forgotten_at",
 )
 BATCH_COLUMNS = "id, " + ", ".join(_BATCH_FIELDS)
 INSERT_BATCH = f"""
@@ -227,6 +228,13 @@ UPDATE batch SET {", ".join(f"{name} = ${n}" for n, name in enumerate(_BATCH_FIE
 WHERE id = ${len(_BATCH_FIELDS) + 1}"""
 BATCH = f"SELECT {BATCH_COLUMNS} FROM batch WHERE id = $1"
 POSTGRES_LOCK_BATCH = BATCH + " FOR UPDATE"
+# The bulk change that ended longest ago, of those whose changes are kept: see the index.
+UNFORGOTTEN = """
+SELECT id FROM batch
+WHERE kind IN ('attach', 'deactivate', 'delete', 'detach', 'expire')
+    AND (forgotten_at IS NULL OR position <> '')
+    AND finished_at < $1 AND state IN ('done', 'undone')
+ORDER BY finished_at LIMIT 1"""
 BATCHES = f"SELECT {BATCH_COLUMNS} FROM batch WHERE id < $1 ORDER BY id DESC LIMIT $2"
 BATCHES_OF_PROGRAM = f"""
 SELECT {BATCH_COLUMNS} FROM batch WHERE loyalty_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"""

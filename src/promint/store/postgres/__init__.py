@@ -275,6 +275,11 @@ class PostgresStore:
         statement, parameters = sql.batches(loyalty_id, before_id, most)
         return [sql.batch_value(row) for row in await self._rows(statement, *parameters)]
 
+    async def unforgotten_batch(self, ended_before: int) -> int | None:
+        """Return a batch."""
+        rows = await self._rows(sql.UNFORGOTTEN, ended_before)
+        return rows[0][0] if rows else None
+
     async def free_codes(self, program: LoyaltyProgram, now: int, most: int) -> int:
         """Count free codes by their index."""
         async with self._pooled() as connection, connection.transaction(readonly=True):

@@ -236,6 +236,12 @@ class PostgresTransaction:
             rows = sorted(change[:3] for change in changes)
             await self.connection.execute(batch_sql.POSTGRES_DELETE_CHANGES, *columns(rows))
 
+    async def forget_changes(self, shard_key: int, batch_id: int, most: int) -> int:
+        """Remove changes."""
+        await self._by_key()
+        status = await self.connection.execute(batch_sql.FORGET_CHANGES, shard_key, batch_id, most)
+        return int(status.split()[-1])
+
     async def changes(
         self, batch_id: int, program: LoyaltyProgram, after: WalkKey, most: int
     ) -> list[ListedChange]:

@@ -218,6 +218,11 @@ class SqliteTransaction:
         """Forget changes."""
         self._writer.executemany(batch_sql.DELETE_CHANGE, [change[:3] for change in changes])
 
+    async def forget_changes(self, shard_key: int, batch_id: int, most: int) -> int:
+        """Remove changes."""
+        self._writer.execute(batch_sql.FORGET_CHANGES, (shard_key, batch_id, most))
+        return self._writer.changes()
+
     async def changes(
         self, batch_id: int, program: LoyaltyProgram, after: WalkKey, most: int
     ) -> list[ListedChange]:

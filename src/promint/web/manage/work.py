@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from promint.domain.errors import (
     AlreadyUndone,
     BadValue,
+    BatchForgotten,
     BatchNotFound,
     CodeLimitReached,
     DatabaseNotFound,
@@ -20,7 +21,7 @@ from promint.domain.errors import (
     TooLarge,
 )
 from promint.domain.model import Batch, BatchKind, Job
-from promint.service.batches import Batches, batch_view
+from promint.service.batches import Batches, batch_view, check_kept, check_undoing
 from promint.service.bulk_changes import BulkChanges, Change, filter_parameters, targets_of
 from promint.service.generation import Generation
 from promint.service.jobs import ClaimLost, JobQueue, job_view
@@ -95,14 +96,13 @@ async def preview_undo(asked: Asked, batch_id: int) -> UndoShown:
 async def undo_batch(asked: Asked, batch_id: int) -> JobShown:
     """As a job. What something else has happened to since stays as it is, and is listed."""
     batch = await _batch(asked, batch_id)
-    if batch.state == "undone":
-        raise AlreadyUndone(str(batch_id))
+    check_undoing(batch)
     return await _handed_in(asked, "undo", batch.loyalty_id, {"batch_id": batch_id})
 
 
 async def list_touched(asked: Asked, batch_id: int) -> Streamed:
     """JSON Lines, `{"code", "why"}` each: what cannot be taken back, or was left when it was."""
-    await _batch(asked, batch_id)
+    check_kept(await _batch(asked, batch_id))
     return Streamed(JSON_LINES, f"touched-{batch_id}.jsonl", _touched_lines(asked, batch_id))
 
 
@@ -132,6 +132,7 @@ def _batch_shown(batch: Batch) -> BatchShown:
     values = batch_view(batch)
     values["counts"] = BatchCounts(**values["counts"])
     values["finished"] = values["finished"] or None
+    values["forgotten"] = values["forgotten"] or None
     return BatchShown(**values)
 
 
@@ -408,6 +409,7 @@ _GENERATED = {
     "author": "admin",
     "created": "2026-11-23T09:00:00Z",
     "finished": "2026-11-23T09:00:00Z",
+    "forgotten": None,
     "counts": {
         "total": 3,
         "inserted": 3,
@@ -596,7 +598,7 @@ ENDPOINTS = (
         preview_undo,
         "Preview taking a batch back",
         "Batches",
-        errors=(BatchNotFound, AlreadyUndone),
+        errors=(BatchNotFound, AlreadyUndone, BatchForgotten),
         example=Example(
             "/batches/2/undo",
             answer={"undoing": 3, "touched": 0, "is_all": True, "sample": []},
@@ -609,7 +611,7 @@ ENDPOINTS = (
         "Take a batch back",
         "Batches",
         status=202,
-        errors=(BatchNotFound, AlreadyUndone),
+        errors=(BatchNotFound, AlreadyUndone, BatchForgotten),
         is_keyed=True,
         example=Example(
             "/batches/2/undo",
@@ -623,7 +625,7 @@ ENDPOINTS = (
         list_touched,
         "List what cannot be taken back",
         "Batches",
-        errors=(BatchNotFound,),
+        errors=(BatchNotFound, BatchForgotten),
         gives_file=(JSON_LINES,),
         example=Example("/batches/2/touched", answer="", content_type=JSON_LINES),
     ),

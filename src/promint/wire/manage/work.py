@@ -44,6 +44,13 @@ class BatchShown(Struct, frozen=True, kw_only=True):
     author: Author
     created: Annotated[MomentText, Meta(description="When it began.")]
     finished: Annotated[MomentText, Meta(description="When it ended.")] | None
+    forgotten: (
+        Annotated[
+            MomentText,
+            Meta(description="Since when it cannot be taken back: what it changed is not kept."),
+        ]
+        | None
+    )
     counts: BatchCounts
     parameters: Annotated[dict[str, Any], Meta(description="What it was told to do.")]
 
