@@ -460,7 +460,6 @@ def test_a_file_is_imported_line_by_line(promint: Promint, program: int, tmp_pat
         "over code_limit": "0",
         "unusable": "2",
         "damaged by a spreadsheet": "0",
-        "look-alikes": "0",
     }
     assert "holds the character U+0001, code" in said.out
     assert (again["new"], again["duplicates_in_program"], again["unusable"]) == (0, 4, 2)

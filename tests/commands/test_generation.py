@@ -45,6 +45,28 @@ def test_a_template_a_date_and_data_of_their_own(promint: Promint) -> None:
         if said.code == 0:
             dates.add(said.json["expire_date"])
     assert dates == {"2030-01-02T03:04:05Z"}
+    shown = promint.json("codes", "search", "--program", program)["codes"][0]
+    assert (shown["fields"], shown["attach_count"], shown["batch_id"]) == (
+        {"shop": "No. 1=2"},
+        0,
+        1,
+    )
+    one = promint("codes", "show", shown["code"], "--program", program).out
+    assert "shop              No. 1=2\n" in one
+
+
+def test_a_date_without_a_zone_is_of_the_programs_time_zone(promint: Promint) -> None:
+    program = promint.json(
+        "program", "create", "--name", "A", "--template", TEMPLATE, "--time-zone", "Asia/Almaty"
+    )["loyalty_id"]
+
+    generate(promint, 1, "--program", program, "--expire-date", "2026-01-31")
+    wrong = promint.run("codes", "generate", 1, "--program", program, "--expire-date", "soon")
+
+    (code,) = promint.json("codes", "search", "--program", program)["codes"]
+    assert code["expire_date"] == "2026-01-31T19:00:00Z"
+    assert (wrong.code, len(promint.json("batch", "list")["batches"])) == (1, 1)
+    assert "--expire-date" in wrong.err
 
 
 def test_a_plan_is_shown_and_nothing_happens(promint: Promint, program: int) -> None:

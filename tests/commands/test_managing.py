@@ -110,3 +110,44 @@ def test_the_document_is_printed(promint: Promint) -> None:
 
     OpenAPIV31SpecValidator(printed).validate()
     assert printed == json.loads(json.dumps(document()))
+
+
+def test_what_happened_is_listed_for_a_code_and_for_its_program(promint: Promint) -> None:
+    program = made(promint, "--template", "{12}")
+    promint.import_codes(program, "A\n")
+    promint(
+        "codes", "change", "--program", program, "--all", "--expire-date", "2030-01-01", "--yes"
+    )
+
+    history = promint.json("codes", "history", "a", "--program", program)["history"]
+    events = promint.json("program", "events", program)
+    first = promint.json("program", "events", program, "--limit", 1)
+    rest = promint.json("program", "events", program, "--after", first["next"])
+    said = promint("program", "events", program, "--limit", 1).out
+
+    assert [one["what"] for one in history] == ["imported", "updated"]
+    # Within one second those of several commands come in any order.
+    about = {one["what"]: one["details"] for one in events["events"]}
+    assert set(about) == {"updated", "imported", "program_created"}
+    assert about["updated"]["batch_id"] == 2
+    assert first["events"] + rest["events"] == events["events"]
+    assert f"More with --after {first['next']}" in said
+    assert promint.run("codes", "history", "B", "--program", program).code == 1
+    assert promint.run("program", "events", 99).code == 1
+
+
+def test_an_update_without_a_setting_is_no_update(promint: Promint) -> None:
+    said = promint.run("program", "update", made(promint))
+
+    assert said.code == 2
+    assert "Name a setting to change." in said.err
+
+
+def test_look_alikes_are_not_said_to_be_none_where_nobody_looked(promint: Promint) -> None:
+    program = made(promint)
+    how = ("--format", "txt", "--encoding", "utf-8", "--delimiter", "comma")
+    file = ("codes", "import", __file__, "--program", program, *how)
+
+    assert promint.json(*file, "--dry-run")["look_alikes"] == 0
+    assert promint.json(*file)["look_alikes"] is None
+    assert "look-alikes" not in promint(*file).out

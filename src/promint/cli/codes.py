@@ -1,5 +1,6 @@
 """`promint codes`: files of codes in, one code looked at."""
 
+import json
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from promint.cli.output import (
     operator_call,
     run,
     settings_of,
+    table,
 )
 from promint.cli.searching import codes_export, codes_search
 from promint.domain import codetext
@@ -53,13 +55,28 @@ def codes_show(target: Target, code: str, loyalty_id: int) -> None:
         return await _show(service, loyalty_id, code)
 
     values = run(target, work)
-    state = {name: value for name, value in values.items() if name != "history"}
+    state = {name: values[name] for name in values if name not in ("history", "fields")}
+    state |= values["fields"]
     lines = [listing(state), "", "history"]
     lines += [
         f"  {event['at']}  {event['what']:<10} {event['who']}  {event['about']}".rstrip()
         for event in values["history"]
     ]
     answer(target, values, "\n".join(lines))
+
+
+@codes.command("history")
+@click.argument("code")
+@click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
+@command_options
+def codes_history(target: Target, code: str, loyalty_id: int) -> None:
+    """List what happened to a code, oldest first."""
+
+    async def work(store: Store, administration: Administration) -> dict[str, Any]:
+        service, _ = make_service(store, settings_of(target), new_ids())
+        return await _show(service, loyalty_id, code)
+
+    table(target, "history", run(target, work)["history"])
 
 
 async def _show(service: Service, loyalty_id: int, code: str) -> dict[str, Any]:
@@ -71,6 +88,8 @@ async def _show(service: Service, loyalty_id: int, code: str) -> dict[str, Any]:
     values = shapes.code_answer(found, call.now)
     values["attach_count"] = found.attach_count
     values["activation_count"] = found.activation_count
+    values["batch_id"] = found.batch_id
+    values["fields"] = json.loads(found.fields or "{}")
     values["history"] = [] if found.batch_id is None else [_imported(found)]
     values["history"] += [
         {

@@ -18,20 +18,20 @@ from promint.cli.output import (
     settings_of,
     stopped,
 )
-from promint.cli.programs import REMOVED, Moment
 from promint.cli.progress import progress_bar
 from promint.domain.model import Batch
 from promint.domain.planning import Plan
 from promint.service.administration import Administration
 from promint.service.generation import COUNT_MAX, Generation
 from promint.store import Store
+from promint.wire.rows.dates import LocalDates
 
 
 @click.command("generate")
 @click.argument("count", type=click.IntRange(1, COUNT_MAX), required=False)
 @click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
 @click.option("--template", help="Pattern of the codes; the program's, if none is named.")
-@click.option("--expire-date", "expires_at", type=Moment(), help="Expiry of these codes.")
+@click.option("--expire-date", metavar="DATE", help="Expiry of these codes.")
 @click.option(
     "--field", "fields", multiple=True, metavar="NAME=VALUE", help="Additional data of each code."
 )
@@ -52,7 +52,7 @@ def codes_generate(
     count: int | None,
     loyalty_id: int,
     template: str | None,
-    expires_at: int | None,
+    expire_date: str | None,
     fields: tuple[str, ...],
     accept_guessable: bool,
     dry_run: bool,
@@ -66,10 +66,8 @@ def codes_generate(
     """
     if batch_id is None and count is None:
         raise click.UsageError("Say how many codes, or which batch to --resume.")
-    if batch_id is not None and (template or expires_at is not None or fields or dry_run):
+    if batch_id is not None and (template or expire_date or fields or dry_run):
         raise click.UsageError("A batch that is resumed has its template, date and fields.")
-    if expires_at is REMOVED:
-        expires_at = None
     data = dict(map(_named_value, fields))
     codes = code_source(settings_of(target))
     begun: list[int] = [] if batch_id is None else [batch_id]
@@ -88,7 +86,7 @@ def codes_generate(
             loyalty_id,
             count,
             template=template,
-            expires_at=expires_at,
+            expires_at=await _expiry(store, loyalty_id, expire_date),
             fields=data,
             accept_guessable=accept_guessable,
             progress=progress,
@@ -106,6 +104,15 @@ def codes_generate(
     else:
         values = {"batch_id": done.id, "generated": done.inserted, "template": done.source}
         answer(target, values, listing(values))
+
+
+async def _expiry(store: Store, loyalty_id: int, text: str | None) -> int | None:
+    """Return the moment of a date, which without a zone is of the program's time zone."""
+    program = await store.program(loyalty_id)
+    if text is None or program is None:
+        return None
+    dates = LocalDates(program.time_zone)
+    return dates.moment(text, "--expire-date", to_the_end=True)
 
 
 def _how_to_go_on(target: Target, loyalty_id: int, begun: list[int]) -> str:

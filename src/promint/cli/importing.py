@@ -45,8 +45,13 @@ COUNTS = {
     metavar="NAME=COLUMN",
     help="Which column is what, by header or number: code=1, expire_date=Ends. More than one.",
 )
-@click.option("--format", "format_", type=click.Choice([*FileFormat]), help="Of the file.")
-@click.option("--encoding", type=click.Choice([*Encoding]), help="Of the text.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice([form.value for form in FileFormat]),
+    help="Of the file.",
+)
+@click.option("--encoding", type=click.Choice([one.value for one in Encoding]), help="Of the text.")
 @click.option("--delimiter", type=click.Choice([*DELIMITERS]), help="Between columns.")
 @click.option("--header/--no-header", default=None, help="Whether the first row names columns.")
 @click.option("--sheet", help="Of a workbook; the first that is not empty, if none is named.")
@@ -124,6 +129,8 @@ def _show(target: Target, report: ImportReport, *, is_rehearsal: bool) -> None:
     values = report.values()
     lines = [f"Read as {report.recognised.sentence()}.", ""]
     for name, title in COUNTS.items():
+        if values[name] is None:
+            continue
         lines.append(f"{title:<28}{values[name]:>12,}")
         lines += [
             f"    line {sample.line}: {sample.text} ({sample.reason})"

@@ -6,7 +6,18 @@ from typing import Any
 import click
 
 from promint import __version__
-from promint.cli import admin, batches, bench, bench_bulk, codes, jobs, profiles, programs, serving
+from promint.cli import (
+    admin,
+    batches,
+    bench,
+    bench_bulk,
+    codes,
+    jobs,
+    profiles,
+    programs,
+    searching,
+    serving,
+)
 from promint.cli.output import Target, stopped
 
 
@@ -51,4 +62,5 @@ for command in (
     bench.bench,
 ):
     main.add_command(command)
+programs.program.add_command(searching.program_events)
 bench.bench.add_command(bench_bulk.bulk)

@@ -206,6 +206,8 @@ def program_show(target: Target, loyalty_id: int) -> None:
 @command_options
 def program_update(target: Target, loyalty_id: int, **settings: Any) -> None:
     """Change the named settings, and no others."""
+    if not _given(settings):
+        raise click.UsageError("Name a setting to change.")
     _change(target, loyalty_id, _given(settings), "Updated")
 
 

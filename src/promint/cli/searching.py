@@ -1,6 +1,7 @@
 """`promint codes search` and `export`, `promint profile wallet`: looking codes up."""
 
 import contextlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,11 +14,12 @@ from promint.cli.filters import Options, filter_of, filter_options, profile_of, 
 from promint.cli.output import ID, Target, answer, command_options, run, stopped, table
 from promint.cli.progress import progress_bar
 from promint.domain.errors import ProgramNotFound
-from promint.domain.model import LoyaltyProgram, PromoCode
+from promint.domain.model import Event, EventKind, LoyaltyProgram, PromoCode
 from promint.service.administration import Administration
 from promint.service.exporting import Exporting
 from promint.service.searching import Search
 from promint.store import Store
+from promint.store.searching import CodeFilter
 from promint.wire.moments import write_moment
 from promint.wire.rows import FileFormat
 
@@ -42,6 +44,9 @@ def _shown(code: PromoCode) -> dict[str, Any]:
         "database_id": code.database_id,
         "profile_id": code.profile_id,
         "batch_id": code.batch_id,
+        "attach_count": code.attach_count,
+        "activation_count": code.activation_count,
+        "fields": json.loads(code.fields or "{}"),
     }
 
 
@@ -63,7 +68,13 @@ def codes_search(
         page = await search.full_page(program, wanted, after=after, most=limit)
         return {"codes": [_shown(code) for code in page.codes], "next": page.next}
 
-    _print(target, run(target, work))
+    page = run(target, work)
+    if not target.as_json:
+        hidden = ("attach_count", "activation_count", "fields")
+        page["codes"] = [
+            {name: row[name] for name in row if name not in hidden} for row in page["codes"]
+        ]
+    _print(target, page)
 
 
 @click.command("wallet")
@@ -95,11 +106,47 @@ def profile_wallet(target: Target, *, limit: int, after: str | None, **options: 
     _print(target, run(target, work))
 
 
-def _print(target: Target, page: dict[str, Any]) -> None:
+@click.command("events")
+@click.argument("loyalty_id", type=ID)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, help="How many at most.")
+@click.option("--after", help="Go on after the page that said this.")
+@command_options
+def program_events(target: Target, loyalty_id: int, *, limit: int, after: str | None) -> None:
+    """List what happened in a program, the newest first: to its codes, its settings, its stock."""
+
+    async def work(store: Store, administration: Administration) -> dict[str, Any]:
+        program = await _program(store, loyalty_id)
+        search = Search(make_means(store))
+        events, following = await search.events(program, after=after, most=limit)
+        return {"events": [_happened(event) for event in events], "next": following}
+
+    page = run(target, work)
+    if not target.as_json:
+        page["events"] = [
+            {**row, "details": ", ".join(f"{name} {value}" for name, value in details.items())}
+            for row in page["events"]
+            for details in [row["details"] or {}]
+        ]
+    _print(target, page, "events")
+
+
+def _happened(event: Event) -> dict[str, Any]:
+    return {
+        "at": write_moment(event.at),
+        "what": EventKind(event.kind).name.lower(),
+        "who": f"token {event.token_id}" if event.token_id else event.request_id,
+        "code_key": event.code_key,
+        "database_id": event.database_id,
+        "profile_id": event.profile_id,
+        "details": None if event.details is None else json.loads(event.details),
+    }
+
+
+def _print(target: Target, page: dict[str, Any], name: str = "codes") -> None:
     if target.as_json:
         answer(target, page, "")
         return
-    table(target, "codes", page["codes"])
+    table(target, name, page[name])
     if page["next"]:
         click.echo(f"\nMore with --after {page['next']}")
 
@@ -136,12 +183,14 @@ def codes_export(
         async def note(done: int, total: int | None, phase: str) -> None:
             counts["codes"] = done
             if output is not None:
-                await progress(done, total, phase)
+                await progress(done, counts.get("total"), phase)
 
         async def work(store: Store, administration: Administration) -> None:
             program = await _program(store, loyalty_id)
             means = make_means(store)
             wanted = await filter_of(Search(means), program, options)
+            if wanted == CodeFilter():
+                counts["total"] = (await store.code_counts([program]))[program.id]
             pieces = Exporting(means).export(
                 program, wanted, FileFormat(form), raw=raw, progress=note
             )
@@ -166,4 +215,4 @@ def codes_export(
             stopped(f"Stopped; {output} was not written. The same command begins anew.")
     if output is not None:
         said = f"Exported {counts['codes']:,} codes to {output}"
-        answer(target, {**counts, "file": str(output), "format": form}, said)
+        answer(target, {"codes": counts["codes"], "file": str(output), "format": form}, said)

@@ -102,9 +102,10 @@ class Sample(NamedTuple):
 class ImportReport:
     """What a file holds, and what became of it: counts, and the first rows of each kind.
 
-    `new` are codes that went in, or would. `samples` has up to ten rows of each kind, by the
-    name of its count. `suspicions` are sentences about the file as a whole. `batch_id` is None for
-    a rehearsal, and for a file of which nothing went in because not all of it could.
+    `new` are codes that went in, or would. `look_alikes` are looked for in a rehearsal only.
+    `samples` has up to ten rows of each kind, by the name of its count. `suspicions` are sentences
+    about the file as a whole. `batch_id` is None for a rehearsal, and for a file of which nothing
+    went in because not all of it could.
     """
 
     recognised: Recognised
@@ -115,7 +116,7 @@ class ImportReport:
     over_limit: int = 0
     unusable: int = 0
     damaged: int = 0
-    look_alikes: int = 0
+    look_alikes: int | None = None
     held: int = 0
     batch_id: int | None = None
     is_refused: bool = False
@@ -556,6 +557,7 @@ class _Work:
     async def find_look_alikes(self) -> None:
         """Count the codes that look like another one of the file or the program, and are not it."""
         program = self.program
+        self.report.look_alikes = 0
         if self._is_ascii and not await self.stage.has_other_scripts():
             return
         async for chunk in self._chunks("comparing"):
