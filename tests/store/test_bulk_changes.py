@@ -62,7 +62,7 @@ def test_a_preview_counts_what_matches_and_what_would_change(
     assert [(one.code, one.state, one.refused) for one in preview.sample[:3]] == [
         ("C0", "attached", ""),
         ("C1", "activated", "already_activated"),
-        ("C2", "free", ""),
+        ("C2", "free", "unchanged"),
     ]
     assert changing.preview(program, DELETE).changing == 6
     assert changing.preview(program, DEACTIVATE).changing == 1

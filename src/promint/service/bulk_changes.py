@@ -57,6 +57,8 @@ PREVIEW_PROFILES_MOST = 10_000
 PREVIEW_AT_ONCE = 250
 SAMPLE = 10
 NAMED_MOST = 100_000
+UNCHANGED = "unchanged"
+"""Why a preview says that a code is left alone which is already as it would become."""
 ROUNDS_MAX = 200
 
 SIMPLE_KINDS = (BatchKind.EXPIRE, BatchKind.DETACH, BatchKind.DEACTIVATE, BatchKind.DELETE)
@@ -320,7 +322,10 @@ class BulkChanges:
                     matching += 1
                     refused = ""
                     try:
-                        changing += changed(program, change, code, now)
+                        if changed(program, change, code, now):
+                            changing += 1
+                        else:
+                            refused = UNCHANGED
                     except Refused as refusal:
                         refused = refusal.reason
                     if len(sample) < SAMPLE:

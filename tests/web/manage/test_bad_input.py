@@ -122,6 +122,36 @@ def test_a_wrong_parameter_is_refused_by_its_name(place: Place, endpoint: Endpoi
     assert unknown["field"] == "surely_unknown"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "sentence"),
+    [
+        ("GET", "/programs?limit=0", None, "not a whole number from 1, limit"),
+        ("GET", "/programs?limit=501", None, "not a whole number up to 500, limit"),
+        ("GET", "/programs?kind=odd", None, "no such value: 'odd', kind"),
+        ("POST", "/programs", {"name": 5}, "not a text, but a whole number, name"),
+        (
+            "POST",
+            "/programs",
+            {"name": "A", "fields": "x"},
+            "not a list or null, but a text, fields",
+        ),
+        (
+            "POST",
+            "/programs",
+            {"name": "A", "code_limit": "1"},
+            "not a whole number or null, but a text, code_limit",
+        ),
+        ("POST", "/programs", [], "not a JSON object, body"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(
+    manager: Manager, method: str, path: str, body: Any, sentence: str
+) -> None:
+    found = manager.refused(method, path, body)
+
+    assert found["message"] == f"Incorrect request: {sentence}"
+
+
 def is_fitting(schema: dict[str, Any], text: str) -> bool:
     """Say whether a text may be a right value of a parameter; only what is sure is not."""
     if schema.get("type") == "integer":

@@ -77,6 +77,24 @@ class FailureAnswer(Struct, frozen=True):
     error: Failure
 
 
+_KINDS_OF = re.compile(r"`([^`]*)`")
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+_PHRASES = {
+    "Expected ": "not ",
+    ", got ": ", but ",
+    " of length >= ": " with a length from ",
+    " of length <= ": " with a length up to ",
+    " >= ": " from ",
+    " <= ": " up to ",
+    "Invalid enum value ": "no such value: ",
+}
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -101,8 +119,22 @@ def _refusal(complaint: str, where: str) -> BadValue | MissingField:
         return BadValue("unknown", _inner(where, unknown[1][:64]))
     if missing := _MISSING.match(complaint):
         return MissingField(_inner(where, missing[1]))
-    what = complaint.replace("`", "").replace("Expected ", "not ", 1)
-    return BadValue(what[:1].lower() + what[1:], where or "body")
+    return BadValue(_in_words(complaint), where or "body")
+
+
+def _in_words(complaint: str) -> str:
+    """Return what the library says of a value in words that are not Python's.
+
+    Words that are not known here stand as they are.
+    """
+    said = _KINDS_OF.sub(lambda kinds: " or ".join(map(_word, kinds[1].split(" | "))), complaint)
+    for theirs, ours in _PHRASES.items():
+        said = said.replace(theirs, ours, 1)
+    return said[:1].lower() + said[1:]
+
+
+def _word(kind: str) -> str:
+    return _WORDS.get(kind, kind)
 
 
 def _inner(where: str, name: str) -> str:
