@@ -263,7 +263,7 @@ def test_a_program_is_made_as_its_options_say(promint: Promint) -> None:
     shown = promint.json("program", "show", 5)
 
     assert shown.items() >= {**GIVEN, "loyalty_id": 5, "version": 1}.items()
-    assert shown["created_at"].endswith("Z")
+    assert shown["created"].endswith("Z")
 
 
 def test_a_program_needs_a_name_only(promint: Promint) -> None:
@@ -359,7 +359,7 @@ def test_a_clone_has_the_settings_and_none_of_the_codes(promint: Promint) -> Non
         "program", "clone", 1, "--name", "Autumn", "--id", 9, "--code-limit", "none"
     ) == {"loyalty_id": 9}
 
-    own = {"loyalty_id", "name", "created_at"}
+    own = {"loyalty_id", "name", "created"}
     first, copy, autumn = (promint.json("program", "show", number) for number in (1, 2, 9))
     assert {k: v for k, v in copy.items() if k not in own} == {
         k: v for k, v in first.items() if k not in own

@@ -131,7 +131,8 @@ def shown(program: LoyaltyProgram) -> dict[str, Any]:
     """Return a program as commands show it: moments as text, limits as a sentence too."""
     values = {"loyalty_id": program.id, **asdict(program), "limits": limits_sentence(program)}
     del values["id"], values["first_version"]
-    for name in ("issue_from", "issue_until", "default_expire_date", "created_at"):
+    values["created"] = values.pop("created_at")
+    for name in ("issue_from", "issue_until", "default_expire_date", "created"):
         values[name] = write_moment(values[name]) or None
     return values
 

@@ -162,7 +162,7 @@ async def detach_code(asked: Asked, loyalty_id: int, code: str, body: DetachFrom
 
 
 async def list_events(asked: Asked, loyalty_id: int, query: PageQuery) -> Page[HappenedEvent]:
-    """Everything that happened in the program, newest first."""
+    """Everything that happened in the program, newest first; within a second in any order."""
     program = await asked.program(loyalty_id)
     events, following = await Search(asked.means).events(
         program, after=query.after, most=query.limit
