@@ -17,6 +17,7 @@ from promint.wire.rows import ReadOptions
 from tests.world import DAY, NOON, World
 
 
+
 class Imports:
     """Files that are brought into a world."""
 
@@ -187,6 +188,26 @@ def test_dates_fields_and_holders_come_along(imports: Imports) -> None:
     assert (held.attach_count, held.activation_count) == (1, 0)
     assert (used.attach_count, used.activation_count) == (1, 1)
     assert imports.rejected_lines() == [5, 6, 7, 8]
+
+
+def test_a_row_that_repeats_a_code_gives_it_to_nobody(imports: Imports) -> None:
+    world = imports.world
+    program = world.program()
+    database = world.database()
+    ann, bob = (world.profile(database, f"{name}@b.ru") for name in ("ann", "bob"))
+
+    report = imports.run(
+        program,
+        f"code,profile_id\nFREE,\nfree,{ann.profile_id}\n"
+        f"HELD,{ann.profile_id}\nheld,{bob.profile_id}\n",
+        db=database.id,
+    )
+
+    assert (report.new, report.duplicates_in_file) == (2, 2)
+    free, held = (world.get(program, code) for code in ("FREE", "HELD"))
+    assert (free.attach_count, held.profile_id) == (0, ann.profile_id)
+    assert world.history(program, "FREE") == []
+    world.attach(program, bob, "FREE")
 
 
 def test_holders_are_created_where_the_database_does_so(imports: Imports) -> None:

@@ -36,6 +36,7 @@ from tests.store.bulk import (
 )
 from tests.world import DAY, HOUR, NOON, SECOND, World
 
+
 CODES = [f"C{number}" for number in range(8)]
 
 
@@ -375,6 +376,7 @@ def test_batches_are_taken_back_one_after_the_other_down_to_the_import(
 
     assert changing.undo(imported).undone == 8
     assert count_of(world, program) == 0
+    assert {world.history(program, code)[-1].kind for code in CODES} == {EventKind.DELETED}
 
 
 def test_a_batch_below_another_waits_for_it(world: World, changing: Changing) -> None:

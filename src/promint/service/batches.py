@@ -230,15 +230,13 @@ class Batches:
         undoing = undoing or _Undoing(self._means, batch)
         # What others do between listing and holding shows in the versions that are read last.
         if batch.kind in MAKING:
-            made = [
-                await _as_made(transaction, one)
-                for one in await transaction.made_codes(batch, program, after, CHUNK)
-            ]
+            made = await transaction.made_codes(batch, program, after, CHUNK)
+            kinds = [await _state_kind(transaction, one) for one in made]
             await undoing.read_codes(transaction, made, holds=holds)
             due = _Due(after, len(made) < CHUNK)
-            for one in made:
+            for one, kind in zip(made, kinds, strict=True):
                 due.after = WalkKey(one.code.shard_key, one.code.seq)
-                why = _why_touched(one, undoing.work.code(_id_of(one.code)))
+                why = _why_touched(one, kind, undoing.work.code(_id_of(one.code)))
                 if why:
                     due.touched.append(Touched(one.code.code, why))
                 else:
@@ -300,14 +298,14 @@ async def _as_changed(transaction: Transaction, listed: ListedChange) -> _Change
     return _Change(listed, _state_version(history, listed.last_version))
 
 
-async def _as_made(transaction: Transaction, one: MadeCode) -> MadeCode:
-    """Return a code with the event that made the state which was given back to it."""
+async def _state_kind(transaction: Transaction, one: MadeCode) -> int | None:
+    """Return the kind of the event that made a code's state, which may have been given back."""
     if one.last_kind != EventKind.RESTORED:
-        return one
+        return one.last_kind
     history = await transaction.code_history(one.code.shard_key, one.code.code_key)
     version = _state_version(history, one.code.version)
     kinds = {event.version: event.kind for event in history}
-    return one._replace(last_kind=kinds.get(version))
+    return kinds.get(version)
 
 
 def _state_version(history: Sequence[Event], version: int) -> int:
@@ -318,12 +316,12 @@ def _state_version(history: Sequence[Event], version: int) -> int:
     return version
 
 
-def _why_touched(one: MadeCode, now: PromoCode | None) -> str:
+def _why_touched(one: MadeCode, kind: int | None, now: PromoCode | None) -> str:
     if now is None:
         return "deleted"
     if now.version != one.code.version:
         return "changed"
-    return "" if one.last_kind in MADE_BY else _kind_name(one.last_kind)
+    return "" if kind in MADE_BY else _kind_name(kind)
 
 
 def _kind_name(kind: int | None) -> str:

@@ -136,13 +136,15 @@ POSTGRES_INSERT_WITHIN = (
     + _WITHIN_LIMIT
 )
 
-# Held codes of a chunk, to write their attachments and events. $1 is the batch.
+# Held codes of a chunk, to write their attachments and events. $1 is the batch. A row that repeats
+# an earlier one of the file did not go in, whomever it names.
 HELD_OF_CHUNK = f"""
 SELECT r.shard_key, r.code_key, r.database_id, r.profile_id, r.attached_at, r.activated_at,
     p.expires_at, p.version
 FROM {{source}} r
 JOIN promo_code p ON {_SAME_AS_STORED} AND p.batch_id = $1
 WHERE r.n > $2 AND r.n <= $3 AND {_HELD}
+    AND NOT EXISTS (SELECT 1 FROM {{source}} e WHERE e.n = r.n - 1 AND {_REPEATS})
     AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.shard_key = r.shard_key
         AND a.code_key = r.code_key AND a.database_id = r.database_id
         AND a.profile_id = r.profile_id)
