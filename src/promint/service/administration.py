@@ -1,7 +1,8 @@
 """Programs, databases and tokens: made and changed by the people who run them."""
 
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from promint.domain import programs
@@ -55,6 +56,21 @@ class ProgramFilter:
         ]
 
 
+def program_details(after: LoyaltyProgram, before: LoyaltyProgram | None = None) -> str:
+    """Return what the event of a program says: its settings, or those that are others now.
+
+    The version is the one that the change gives it.
+    """
+    settings = {
+        name: value
+        for name, value in asdict(after).items()
+        if name not in ("id", "created_at", "version")
+        and (before is None or value != getattr(before, name))
+    }
+    version = after.version if before is None else before.version + 1
+    return json.dumps({"version": version, "settings": settings}, ensure_ascii=False)
+
+
 class Administration:
     """What an operator changes. Every change leaves an event; `token_id` 0 is a command.
 
@@ -95,7 +111,13 @@ class Administration:
             if program.id and await transaction.program(program.id):
                 raise Duplicate(str(program.id))
             made = await transaction.insert_program(program)
-            await transaction.record([self._event(EventKind.PROGRAM_CREATED, made.first_shard)])
+            event = self._event(
+                EventKind.PROGRAM_CREATED,
+                made.first_shard,
+                at=made.created_at,
+                details=program_details(made),
+            )
+            await transaction.record([event])
             return made
 
         return await once_in_transaction(self._store, once, work)
@@ -118,7 +140,10 @@ class Administration:
             if after.template != before.template and has_check(after.template):
                 await self._check_empty(before)
             await transaction.update_program(after)
-            await transaction.record([self._event(EventKind.PROGRAM_UPDATED, before.first_shard)])
+            details = program_details(after, before)
+            await transaction.record(
+                [self._event(EventKind.PROGRAM_UPDATED, before.first_shard, details=details)]
+            )
             return replace(after, version=before.version + 1)
 
         return await in_transaction(self._store, work)
@@ -180,7 +205,8 @@ class Administration:
             if database.id and await transaction.database(database.id):
                 raise Duplicate(str(database.id))
             made = await transaction.insert_database(database)
-            await transaction.record([self._database_event(EventKind.DATABASE_CREATED, made.id)])
+            event = self._database_event(EventKind.DATABASE_CREATED, made.id, at=made.created_at)
+            await transaction.record([event])
             return made
 
         return await once_in_transaction(self._store, once, work)
@@ -234,7 +260,8 @@ class Administration:
 
         async def work(transaction: Transaction) -> Token:
             made = await transaction.insert_token(token, token_digest(secret))
-            await transaction.record([self._event(EventKind.TOKEN_CREATED, made.id % BUCKETS_MAX)])
+            event = self._token_event(EventKind.TOKEN_CREATED, made.id, at=made.created_at)
+            await transaction.record([event])
             return made
 
         return secret, await in_transaction(self._store, work)
@@ -245,15 +272,24 @@ class Administration:
         async def work(transaction: Transaction) -> list[int]:
             revoked = await transaction.revoke_token(name, self._now())
             await transaction.record(
-                [self._event(EventKind.TOKEN_REVOKED, number % BUCKETS_MAX) for number in revoked]
+                [self._token_event(EventKind.TOKEN_REVOKED, number) for number in revoked]
             )
             return revoked
 
         return await in_transaction(self._store, work)
 
-    def _database_event(self, kind: EventKind, database_id: int) -> Event:
-        return self._event(kind, database_id % BUCKETS_MAX)
+    def _database_event(self, kind: EventKind, database_id: int, at: int | None = None) -> Event:
+        return self._event(kind, database_id % BUCKETS_MAX, at=at, database_id=database_id)
 
-    def _event(self, kind: EventKind, shard_key: int) -> Event:
-        now = self._now()
-        return Event(shard_key, self._ids.new(now), kind, now, self._token_id, self._request_id)
+    def _token_event(self, kind: EventKind, token_id: int, at: int | None = None) -> Event:
+        details = json.dumps({"token_id": token_id})
+        return self._event(kind, token_id % BUCKETS_MAX, at=at, details=details)
+
+    def _event(
+        self, kind: EventKind, shard_key: int, *, at: int | None = None, **more: Any
+    ) -> Event:
+        """Return an event of the moment that the row has, or of this one."""
+        at = self._now() if at is None else at
+        return Event(
+            shard_key, self._ids.new(at), kind, at, self._token_id, self._request_id, **more
+        )

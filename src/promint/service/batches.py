@@ -31,7 +31,7 @@ from promint.domain.model import (
     PromoCode,
 )
 from promint.engine import Workspace
-from promint.service.bulk_changes import raise_first_version
+from promint.service.bulk_changes import deletion_details, raise_first_version
 from promint.service.chunks import CHUNK, held_batch, known_batch, persistently, program_of
 from promint.service.means import Cancelled, Means, Progress, unwatched
 from promint.service.operations import codes_tally, holdings_tally
@@ -530,6 +530,8 @@ class _Undoing:
         details = {"batch_id": self._batch.id}
         if restores is not None:
             details["restores"] = restores
+        if kind is EventKind.DELETED:
+            details |= deletion_details(code)
         self.record(
             self._means.event(
                 kind,
@@ -577,7 +579,7 @@ class _Undoing:
             await transaction.delete_codes(
                 [self.work.found.codes[_id_of(c)] for c in self._deleted]
             )
-            await raise_first_version(transaction, program.id, self._deleted)
+            await raise_first_version(transaction, self._means, program.id, self._deleted)
         if self._inserted != len(self._deleted):
             await transaction.count_codes(program, self._inserted - len(self._deleted))
         await transaction.delete_changes(due.changes)

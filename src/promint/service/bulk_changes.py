@@ -42,10 +42,17 @@ from promint.domain.model import (
     PromoCode,
 )
 from promint.engine import NotSeen, Operation, OperationBatch, Workspace
+from promint.service.administration import program_details
 from promint.service.chunks import CHUNK, held_batch, known_batch, persistently, program_of
 from promint.service.drawing import CodeSource
 from promint.service.means import Cancelled, Means, Progress, unwatched
-from promint.service.operations import Attach, AttachAny, CodeOperation, Update
+from promint.service.operations import (
+    Attach,
+    AttachAny,
+    CodeOperation,
+    Update,
+    expiry_details,
+)
 from promint.service.transactions import in_transaction
 from promint.store import CodeId, Found, Transaction, Writes
 from promint.store.batching import BatchChange
@@ -230,7 +237,8 @@ class DetachHolder(CodeOperation):
 
         work.save_code(freed)
         work.detach(program, code, holder)
-        self._record(work, EventKind.DETACHED, freed, holder)
+        details = expiry_details(code, freed)
+        self._record(work, EventKind.DETACHED, freed, holder, details=details)
 
 
 class Delete(CodeOperation):
@@ -244,7 +252,8 @@ class Delete(CodeOperation):
 
         rules.check_deleting(code)
 
-        self._record(work, EventKind.DELETED, code._replace(version=code.version + 1))
+        deleted = code._replace(version=code.version + 1)
+        self._record(work, EventKind.DELETED, deleted, details=deletion_details(code))
         return code
 
 
@@ -266,6 +275,11 @@ def changed(program: LoyaltyProgram, change: Change, code: PromoCode, now: int) 
         return rules.update(program, code, now, activated=False) is not code
     after = rules.update(program, code, now, changes_expiry=True, expires_at=change.expires_at)
     return after is not code
+
+
+def deletion_details(code: PromoCode) -> dict[str, Any]:
+    """Return what an event says of a code that goes: which batch had made it, if one had."""
+    return {} if code.batch_id is None else {"made_by": code.batch_id}
 
 
 def before_text(code: PromoCode | None) -> str:
@@ -548,14 +562,13 @@ class BulkChanges:
             **common,
         )
 
-    @staticmethod
     async def _delete(
-        transaction: Transaction, program: LoyaltyProgram, codes: list[PromoCode]
+        self, transaction: Transaction, program: LoyaltyProgram, codes: list[PromoCode]
     ) -> None:
         if not codes:
             return
         await transaction.delete_codes(codes)
-        await raise_first_version(transaction, program.id, codes)
+        await raise_first_version(transaction, self._means, program.id, codes)
         await transaction.count_codes(program, -len(codes))
 
     async def _run_over_profiles(
@@ -778,7 +791,7 @@ _PHASES = {
 
 
 async def raise_first_version(
-    transaction: Transaction, loyalty_id: int, codes: Sequence[PromoCode]
+    transaction: Transaction, means: Means, loyalty_id: int, codes: Sequence[PromoCode]
 ) -> None:
     """Write that a code that comes back begins above the events of its earlier life."""
     program = await transaction.program(loyalty_id)
@@ -786,6 +799,9 @@ async def raise_first_version(
     raised = first_versions(program, codes)
     if raised != program:
         await transaction.update_program(raised)
+        details = program_details(raised, program)
+        event = means.event(EventKind.PROGRAM_UPDATED, program.first_shard, details=details)
+        await transaction.record([event])
 
 
 class _Seen(NamedTuple):

@@ -53,6 +53,13 @@ def codes_tally(program: LoyaltyProgram) -> TallyId:
     return TallyId(program.first_shard, CODES, "")
 
 
+def expiry_details(before: PromoCode, after: PromoCode) -> dict[str, Any] | None:
+    """Return what an event says where it is another who has set the code's expiry now."""
+    if after.expiry_source == before.expiry_source:
+        return None
+    return {"expiry_source": int(after.expiry_source)}
+
+
 class AlreadyRefused(Operation):
     """A request that was refused before any code was looked at, kept for its idempotency key."""
 
@@ -192,7 +199,8 @@ class Update(CodeOperation):
         if changed is not code:
             work.save_code(changed)
             before = {"activated": code.activated_at, "expire_date": code.expires_at}
-            self._record(work, EventKind.UPDATED, changed, details={"before": before})
+            details = {"before": before, "expiry_source": int(changed.expiry_source)}
+            self._record(work, EventKind.UPDATED, changed, details=details)
 
 
 class Detach(CodeOperation):
@@ -223,7 +231,8 @@ class Detach(CodeOperation):
 
         work.save_code(freed)
         work.detach(program, code, self.holder)
-        self._record(work, EventKind.DETACHED, freed, self.holder)
+        details = expiry_details(code, freed)
+        self._record(work, EventKind.DETACHED, freed, self.holder, details=details)
 
 
 class _Attaching(CodeOperation):
@@ -286,7 +295,8 @@ class _Attaching(CodeOperation):
         """Write that the program has this code more."""
         more = tally._replace(total=tally.total + 1, next_seq=tally.next_seq + 1)
         work.save_tally(codes_tally(program), more)
-        self._record(work, EventKind.CREATED, code, event_id=work.new_id(self.now))
+        details = {"code": code.code, "seq": code.seq}
+        self._record(work, EventKind.CREATED, code, event_id=work.new_id(self.now), details=details)
 
     def _write(
         self,
@@ -319,7 +329,8 @@ class _Attaching(CodeOperation):
         if program.profile_limit is not None:
             guard = holdings_tally(program, holder)
             work.save_tally(guard, work.tally(guard) or Tally(0, 0, 0))
-        self._record(work, EventKind.ATTACHED, attached, holder)
+        details = expiry_details(code, attached)
+        self._record(work, EventKind.ATTACHED, attached, holder, details=details)
 
 
 def profile_shard(holder: Holder) -> int:

@@ -64,13 +64,24 @@ def import_batch(job: CodeImport, imported: CodeImported, first_seq: int) -> Bat
     )
 
 
-def import_event(job: CodeImport, batch_id: int, imported: CodeImported) -> Event:
+def _as_new(program: LoyaltyProgram) -> dict[str, Any]:
+    """Return what an import's event says of each of its codes, which have none of their own."""
+    return {
+        "first_version": program.first_version,
+        "default_expire_date": program.default_expire_date,
+    }
+
+
+def import_event(
+    job: CodeImport, program: LoyaltyProgram, batch_id: int, imported: CodeImported
+) -> Event:
     """Return the one event of an import; each code points to its batch."""
     details = {
         "batch_id": batch_id,
         "inserted": imported.inserted,
         "duplicated": len(imported.duplicates),
         "discarded_by_limit": len(imported.over_limit),
+        **_as_new(program),
     }
     return Event(
         job.program.first_shard,
@@ -112,7 +123,7 @@ def chunk_event(insertion: Insertion, program: LoyaltyProgram, count: int) -> Ev
         insertion.now,
         insertion.token_id,
         insertion.request_id,
-        details=json.dumps({"batch_id": insertion.batch_id, "inserted": count}),
+        details=json.dumps({"batch_id": insertion.batch_id, "inserted": count, **_as_new(program)}),
     )
 
 
@@ -125,8 +136,8 @@ def held_rows(
     it came, that says who holds it and when it was used.
     """
     attached, events = [], []
-    for shard_key, code_key, database_id, profile_id, *dates, expires_at, version in rows:
-        attached_at, activated_at = dates
+    for shard_key, code_key, database_id, profile_id, *dates, code, seq, version in rows:
+        attached_at, activated_at, expires_at, expiry_source = dates
         holder = database_id, profile_id
         attached.append(
             (shard_key, code_key, *holder, attached_at, 0 if program.multiple_usage else 1)
@@ -146,7 +157,15 @@ def held_rows(
                 activation_count=0 if activated_at is None else 1,
                 activated_at=activated_at,
                 expires_at=expires_at,
-                details=json.dumps({"batch_id": insertion.batch_id}),
+                details=json.dumps(
+                    {
+                        "batch_id": insertion.batch_id,
+                        "attached": attached_at,
+                        "expiry_source": expiry_source,
+                        "code": code,
+                        "seq": seq,
+                    }
+                ),
             )
         )
     return attached, events

@@ -140,7 +140,7 @@ POSTGRES_INSERT_WITHIN = (
 # an earlier one of the file did not go in, whomever it names.
 HELD_OF_CHUNK = f"""
 SELECT r.shard_key, r.code_key, r.database_id, r.profile_id, r.attached_at, r.activated_at,
-    p.expires_at, p.version
+    p.expires_at, p.expiry_source, p.code, p.seq, p.version
 FROM {{source}} r
 JOIN promo_code p ON {_SAME_AS_STORED} AND p.batch_id = $1
 WHERE r.n > $2 AND r.n <= $3 AND {_HELD}

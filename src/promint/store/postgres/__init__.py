@@ -666,7 +666,7 @@ class PostgresStore:
             )
             if status != f"INSERT 0 {len(chunk_of_codes)}":
                 raise Lost("a code was created on attach meanwhile")
-        await connection.execute(sql.INSERT_EVENT, *import_event(job, batch_id, imported))
+        await connection.execute(sql.INSERT_EVENT, *import_event(job, program, batch_id, imported))
         total = await connection.fetchval(sql.LOCK_CODES_TALLY, program.first_shard)
         if program.code_limit is not None and total + len(codes) > program.code_limit:
             raise Lost("the limit was reached by others meanwhile")

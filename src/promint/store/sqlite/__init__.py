@@ -610,7 +610,7 @@ class SqliteStore:
                 for n, (shard, key, code) in enumerate(accepted)
             ]
             writer.executemany(sql.INSERT_CODE, sorted(codes))
-            writer.execute(sql.INSERT_EVENT, import_event(job, batch_id, imported))
+            writer.execute(sql.INSERT_EVENT, import_event(job, program, batch_id, imported))
             writer.execute(
                 sql.UPDATE_TALLY,
                 (
