@@ -12,6 +12,7 @@ import pytest
 
 from promint.bootstrap import make_store
 from promint.config import read_settings
+from promint.ledger import check
 from tests.postgres import PostgresServer
 from tests.running import Running
 from tests.world import World
@@ -96,6 +97,20 @@ def world(url: str) -> Iterator[World]:
     made = World(url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def ledger_holds(world: World, url: str) -> Iterator[None]:
+    """After the test, the store is what its events say. The token of a world is no row of it."""
+    yield
+    report = check(url)
+    differing = [
+        str(one)
+        for one in report.findings
+        if "names no actor" not in one.what and one.table != "idempotency"
+    ]
+    assert not differing
+    assert report.changes == report.recorded
 
 
 @pytest.fixture(scope="session", params=STORES)

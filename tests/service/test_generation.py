@@ -27,6 +27,8 @@ from promint.service.means import Cancelled, Means, Progress
 from promint.store import Store
 from tests.world import DAY, NOON, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
+
 TEMPLATE = "SPRING-{12}"
 
 

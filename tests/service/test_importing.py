@@ -16,6 +16,7 @@ from promint.service.means import Cancelled, Means
 from promint.wire.rows import ReadOptions
 from tests.world import DAY, NOON, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
 
 
 class Imports:

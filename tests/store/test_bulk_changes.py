@@ -24,6 +24,8 @@ from tests.store.bulk import (
 )
 from tests.world import DAY, HOUR, NOON, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
+
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from tests.store.bulk import (
 )
 from tests.world import DAY, NOON, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
+
 CODES = [f"C{number}" for number in range(24)]
 REQUEST = "request-1"
 """The request id of customers; bulk changes have another."""

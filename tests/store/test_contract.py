@@ -26,6 +26,8 @@ from promint.service.calls import ImportOutcome
 from promint.store import Answer
 from tests.world import DAY, HOUR, NOON, SECOND, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
+
 
 @pytest.fixture
 def ann(world: World) -> Holder:

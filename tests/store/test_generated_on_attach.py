@@ -22,6 +22,8 @@ from promint.store import Answer, ConnectionLost, RequestBatch
 from tests.conftest import Stores
 from tests.world import DAY, NOON, SECOND, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
+
 TEMPLATE = "SPRING-{12}"
 
 

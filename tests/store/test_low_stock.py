@@ -16,6 +16,8 @@ from tests.conftest import Stores
 from tests.store.bulk import means_of
 from tests.world import DAY, NOON, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
+
 SAID = (EventKind.LOW_STOCK, EventKind.STOCK_RECOVERED)
 
 

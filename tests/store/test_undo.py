@@ -36,6 +36,7 @@ from tests.store.bulk import (
 )
 from tests.world import DAY, HOUR, NOON, SECOND, World
 
+pytestmark = pytest.mark.usefixtures("ledger_holds")
 
 CODES = [f"C{number}" for number in range(8)]
 

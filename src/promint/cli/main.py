@@ -13,6 +13,7 @@ from promint.cli import (
     bench_bulk,
     codes,
     jobs,
+    ledger,
     profiles,
     programs,
     searching,
@@ -59,6 +60,7 @@ for command in (
     codes.codes,
     batches.batch,
     jobs.job_group,
+    ledger.doctor,
     bench.bench,
 ):
     main.add_command(command)
