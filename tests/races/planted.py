@@ -103,6 +103,41 @@ def answer_before_commit() -> None:
     _patch(PostgresStore, _transact_quickly=on_postgres)
 
 
+def events_after_commit() -> None:
+    """Commit what changes, answer, and write its events a moment later."""
+    from promint.store.postgres import PostgresStore
+    from promint.store.sqlite import SqliteStore
+
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def record(store: Any, events: list[Any]) -> None:
+        await asyncio.sleep(100 * WINDOW_S)
+        async with store.transaction() as transaction:
+            await transaction.record(events)
+
+    def late(transact: Callable[..., Any]) -> Callable[..., Any]:
+        async def transact_without(self: Any, batch: Any, *, locked: bool) -> None:
+            decide, events = type(batch).decide, list[Any]()
+
+            def decide_without(found: Any) -> Any:
+                writes = decide(batch, found)
+                events[:] = writes.events
+                writes.events = []
+                return writes
+
+            batch.decide = decide_without
+            await transact(self, batch, locked=locked)
+            if events:
+                task = asyncio.create_task(record(self, events))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+
+        return transact_without
+
+    for store in (SqliteStore, PostgresStore):
+        _patch(store, transact=late(store.transact))
+
+
 def retry_blindly() -> None:
     """Take a broken connection to mean that nothing was written, and do it again."""
     from promint.engine import OperationBatch
