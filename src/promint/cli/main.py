@@ -12,6 +12,7 @@ from promint.cli import (
     bench,
     bench_bulk,
     codes,
+    doctor,
     jobs,
     profiles,
     programs,
@@ -60,6 +61,7 @@ for command in (
     batches.batch,
     jobs.job_group,
     bench.bench,
+    doctor.doctor,
 ):
     main.add_command(command)
 programs.program.add_command(searching.program_events)

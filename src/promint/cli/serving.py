@@ -14,7 +14,15 @@ from typing import Any
 
 import click
 
-from promint.bootstrap import is_sqlite, make_service, make_store, new_ids, os_random, utc_now
+from promint.bootstrap import (
+    check_up,
+    is_sqlite,
+    make_service,
+    make_store,
+    new_ids,
+    os_random,
+    utc_now,
+)
 from promint.cli.output import (
     EXIT_UNUSABLE,
     Target,
@@ -89,7 +97,10 @@ def _address(host: str, listener: socket.socket) -> str:
 
 
 def _check_store(settings: Settings) -> None:
-    """Open the store once before serving, so that what is wrong is one sentence here."""
+    """Refuse what would break a promise, and open the store once, so that it is said here."""
+    refused = [finding.text for finding in asyncio.run(check_up(settings)) if finding.is_refused]
+    if refused:
+        fail("\n".join(refused), EXIT_UNUSABLE)
 
     async def check() -> None:
         store = make_store(settings, is_service=True)
@@ -121,6 +132,7 @@ def demo(target: Target, host: str, port: int) -> None:
     listener = _listen(host, port)
     with tempfile.TemporaryDirectory(prefix="promint-demo-") as folder:
         settings = settings_of(Target(f"sqlite:///{Path(folder) / 'demo.db'}"))
+        _check_store(settings)
         sample = asyncio.run(_sample(settings))
         sample["url"] = _address(host, listener)
         if target.as_json:

@@ -23,6 +23,7 @@ from promint.domain.model import (
     Token,
 )
 from promint.store.batching import BatchChange, ListedChange, MadeCode, WalkKey
+from promint.store.facts import StoreFacts
 from promint.store.jobs import Jobs
 from promint.store.searching import Searching
 from promint.store.staging import Staging
@@ -399,6 +400,13 @@ class Store(Protocol):
 
     async def migrate(self) -> int:
         """Bring the schema up to date, from nothing if need be; return its version."""
+
+    async def facts(self) -> StoreFacts:
+        """Return what `promint doctor` judges. The store need not be open.
+
+        Raises:
+            Unusable: it cannot be looked at; the sentence says what to do.
+        """
 
     async def ping(self) -> None:
         """Ask the database for an answer, for the readiness probe."""

@@ -47,9 +47,11 @@ from promint.store import (
     migrations,
     sql,
 )
+from promint.store.facts import PostgresFacts, schema_refusal
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
 from promint.store.postgres import composing
+from promint.store.postgres.facts import postgres_facts
 from promint.store.postgres.jobs import PostgresJobs
 from promint.store.postgres.searching import PostgresSearching
 from promint.store.postgres.sessions import (
@@ -82,10 +84,16 @@ class PostgresStore:
     """Everything in one PostgreSQL database."""
 
     def __init__(
-        self, dsn: str, *, randbelow: Callable[[int], int], statement_cache: bool = True
+        self,
+        dsn: str,
+        *,
+        randbelow: Callable[[int], int],
+        now: Callable[[], int],
+        statement_cache: bool = True,
     ) -> None:
-        """Keep the DSN; nothing is connected before `open`."""
+        """Keep the DSN; nothing is connected before `open`. `now` is in UTC microseconds."""
         self._dsn = dsn
+        self._now = now
         self._randbelow = randbelow
         self._statement_cache = statement_cache
         self._engine = HeldConnection(lambda: self._connect(SESSION))
@@ -121,9 +129,14 @@ class PostgresStore:
         options = self._options(POOL_SESSION) | {"command_timeout": None}
         return await asyncpg.connect(self._dsn, **options)
 
-    async def _first_connection(self, session: dict[str, str]) -> Connection:
+    async def _first_connection(
+        self, session: dict[str, str], *, is_for_writing: bool = True
+    ) -> Connection:
         try:
-            return await self._connect(session)
+            if is_for_writing:
+                return await self._connect(session)
+            options = self._options(session) | {"target_session_attrs": "any"}
+            return await asyncpg.connect(self._dsn, **options)
         except asyncpg.TargetServerAttributeNotMatched:
             raise Unusable(
                 "That PostgreSQL is a read-only replica. Name the primary in the database URL."
@@ -142,18 +155,9 @@ class PostgresStore:
             version = await self._version(connection)
         finally:
             await connection.close()
-        if version == 0:
-            raise Unusable("The database is empty. Run: promint migrate")
-        if version < migrations.latest():
-            raise Unusable(
-                f"The database has schema {version}, this Promint needs "
-                f"{migrations.latest()}. Run: promint migrate"
-            )
-        if version > migrations.latest():
-            raise Unusable(
-                f"The database was written by a newer Promint (schema {version}, this one knows "
-                f"{migrations.latest()}). Use that version."
-            )
+        refusal = schema_refusal(version, migrations.latest(), migrates_itself=False)
+        if refusal:
+            raise Unusable(" ".join(refusal))
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
@@ -185,11 +189,9 @@ class PostgresStore:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
                 version = await self._version(connection)
-                if version > migrations.latest():
-                    raise Unusable(
-                        f"The database was written by a newer Promint (schema {version}, this "
-                        f"one knows {migrations.latest()}). Use that version."
-                    )
+                refusal = schema_refusal(version, migrations.latest(), migrates_itself=True)
+                if refusal:
+                    raise Unusable(" ".join(refusal))
                 if version == 0:
                     await connection.execute(
                         "CREATE TABLE IF NOT EXISTS promint_schema (version INTEGER PRIMARY KEY)"
@@ -206,6 +208,17 @@ class PostgresStore:
         finally:
             await connection.close()
         return migrations.latest()
+
+    async def facts(self) -> PostgresFacts:
+        """Return facts about the server as the engine's session meets it."""
+        connection = await self._first_connection(SESSION, is_for_writing=False)
+        try:
+            version = await self._version(connection)
+            return await postgres_facts(self._dsn, connection, version, self._now)
+        except BROKEN as error:
+            raise unreachable(error) from None
+        finally:
+            await connection.close()
 
     # -- reads -----------------------------------------------------------------------------
 

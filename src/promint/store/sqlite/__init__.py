@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -51,8 +51,10 @@ from promint.store import (
     migrations,
     sql,
 )
+from promint.store.facts import SqliteFacts, schema_refusal
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
+from promint.store.sqlite.facts import sqlite_facts
 from promint.store.sqlite.jobs import SqliteJobs
 from promint.store.sqlite.reading import Readers, off_loop, translated, translating
 from promint.store.sqlite.searching import SqliteSearching
@@ -140,13 +142,34 @@ class SqliteStore:
 
     async def migrate(self) -> int:
         """Create or bring forward the schema."""
-        try:
-            self._check_file()
+        with self._opening():
             with contextlib.suppress(OSError):
                 # Before SQLite makes it readable for all: it holds who has which code.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             with contextlib.closing(self._connect()) as connection:
                 return self._migrate(connection)
+
+    async def facts(self) -> SqliteFacts:
+        """Return facts about the file, which is not made if there is none."""
+
+        def connect() -> apsw.Connection:
+            connection = self._connect()
+            self._check_owner(connection)
+            return connection
+
+        with self._opening():
+            return sqlite_facts(self.path, connect)
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Say in a sentence why the file cannot be opened; one that is not ours stays as it is.
+
+        Raises:
+            Unusable: it cannot.
+        """
+        try:
+            self._check_file()
+            yield
         except apsw.NotADBError:
             raise Unusable(
                 f"{self.path} is not an SQLite database. Name another file with --database."
@@ -165,6 +188,10 @@ class SqliteStore:
         if not file.parent.is_dir():
             raise Unusable(
                 f"The folder {file.parent} does not exist. Make it, or name another file."
+            )
+        if file.exists() and not file.is_file():
+            raise Unusable(
+                f"{self.path} is no file and cannot be opened. Name another with --database."
             )
         if not file.is_file() or not file.stat().st_size or Path(f"{file}-wal").exists():
             return
@@ -197,11 +224,9 @@ class SqliteStore:
     def _step_forward(self, connection: apsw.Connection) -> None:
         version = _pragma(connection, "user_version")
         self._check_owner(connection)
-        if version > migrations.latest():
-            raise Unusable(
-                f"{self.path} was written by a newer Promint (schema {version}, this one "
-                f"knows {migrations.latest()}). Use that version, or restore a backup."
-            )
+        refusal = schema_refusal(version, migrations.latest(), migrates_itself=True)
+        if refusal:
+            raise Unusable(" ".join(refusal))
         for number, statements in migrations.steps(migrations.SQLITE):
             if number > version:
                 for statement in statements:
