@@ -29,7 +29,7 @@ def sqlite_facts(path: str, connect: Callable[[], apsw.Connection]) -> SqliteFac
             )
             if schema == migrations.latest():
                 newest = _newest_event_at(connection)
-    named = (Path(f"{file}{suffix}") for suffix in SUFFIXES)
+    named = (f"{path}{suffix}" for suffix in SUFFIXES)
     return SqliteFacts(
         path=path,
         library=tuple(int(part) for part in apsw.sqlite_lib_version().split(".")),
@@ -37,8 +37,8 @@ def sqlite_facts(path: str, connect: Callable[[], apsw.Connection]) -> SqliteFac
         latest_schema=migrations.latest(),
         journal_mode=journal_mode,
         synchronous=synchronous,
-        files=tuple(_file_facts(one) for one in named if one.exists()),
-        folder=_file_facts(file.parent),
+        files=tuple(_file_facts(one) for one in named if Path(one).exists()),
+        folder=_file_facts(str(file.parent)),
         file_system=file_system_of(file, MOUNTS.read_text()) if MOUNTS.exists() else None,
         free_bytes=shutil.disk_usage(file.parent).free,
         newest_event_at=newest,
@@ -62,9 +62,9 @@ def _pragma(connection: apsw.Connection, name: str) -> Any:
     return value
 
 
-def _file_facts(path: Path) -> FileFacts:
-    status = path.stat()
-    return FileFacts(str(path), stat.S_IMODE(status.st_mode), status.st_nlink)
+def _file_facts(path: str) -> FileFacts:
+    status = Path(path).stat()
+    return FileFacts(path, stat.S_IMODE(status.st_mode), status.st_nlink)
 
 
 def _newest_event_at(connection: apsw.Connection) -> int | None:
