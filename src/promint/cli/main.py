@@ -8,6 +8,7 @@ import click
 from promint import __version__
 from promint.cli import (
     admin,
+    backups,
     batches,
     bench,
     bench_bulk,
@@ -62,6 +63,8 @@ for command in (
     jobs.job_group,
     bench.bench,
     doctor.doctor,
+    backups.backup,
+    backups.restore,
 ):
     main.add_command(command)
 programs.program.add_command(searching.program_events)

@@ -8,6 +8,7 @@ and what comes back is written whole or not at all.
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from promint.domain.model import (
@@ -400,6 +401,29 @@ class Store(Protocol):
 
     async def migrate(self) -> int:
         """Bring the schema up to date, from nothing if need be; return its version."""
+
+    async def back_up(self, file: Path, *, replace: bool) -> None:
+        """Copy everything that is committed by now into a file, while others write.
+
+        The store need not be open, here and in the next two.
+
+        Raises:
+            Unusable: it cannot be read, the file not written, or the copy is not right.
+        """
+
+    async def restore(self, file: Path, *, replace: bool) -> None:
+        """Make an empty or new store what a backup says, whole or not at all.
+
+        Raises:
+            Unusable: the store is not empty, or the file is no backup for it.
+        """
+
+    async def damage(self) -> list[str]:
+        """Return what the database itself finds damaged; reads everything.
+
+        Raises:
+            Unusable: it cannot be read.
+        """
 
     async def facts(self) -> StoreFacts:
         """Return what `promint doctor` judges. The store need not be open.

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -50,7 +51,7 @@ from promint.store import (
 from promint.store.facts import PostgresFacts, schema_refusal
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
-from promint.store.postgres import composing
+from promint.store.postgres import backups, composing
 from promint.store.postgres.facts import postgres_facts
 from promint.store.postgres.jobs import PostgresJobs
 from promint.store.postgres.searching import PostgresSearching
@@ -78,6 +79,10 @@ POOL_MAX = 8
 IMPORT_CHUNK = 20_000
 IMPORT_TRIES = 5
 MIGRATION_LOCK = 0x50524D54
+TABLES = """
+SELECT c.oid::regclass::text FROM pg_class c
+JOIN pg_class ours ON ours.oid = to_regclass('promint_schema')
+WHERE c.relnamespace = ours.relnamespace AND c.relkind = 'r' ORDER BY 1"""
 
 
 class PostgresStore:
@@ -208,6 +213,45 @@ class PostgresStore:
         finally:
             await connection.close()
         return migrations.latest()
+
+    async def back_up(self, file: Path, *, replace: bool) -> None:
+        """Dump the database; writers go on, the dump sees none of them."""
+        async with self._looking() as connection:
+            major = connection.get_server_version().major
+        await backups.back_up(self._dsn, major, file, replace=replace)
+
+    async def restore(self, file: Path, *, replace: bool) -> None:
+        """Fill a database that is empty. What is there is never replaced: make a new database."""
+        async with self._looking() as connection:
+            major = connection.get_server_version().major
+            if await self._version(connection):
+                raise Unusable(
+                    "The database is not empty, and stays as it is. Make a new one with createdb, "
+                    "and name it with --database."
+                )
+        await backups.put_back(self._dsn, major, file)
+
+    async def damage(self) -> list[str]:
+        """Read every row of every table whole; a page that cannot be read is said."""
+        async with self._looking() as connection:
+            found = []
+            for (table,) in await connection.fetch(TABLES):
+                try:
+                    await connection.fetchval(f"SELECT count(t::text) FROM {table} t")
+                except asyncpg.PostgresError as error:
+                    found.append(f"{table}: {error}")
+            return found
+
+    @asynccontextmanager
+    async def _looking(self) -> AsyncIterator[Connection]:
+        """Connect without being opened, for long statements."""
+        connection = await self._first_connection({"application_name": "promint-bulk"})
+        try:
+            yield connection
+        except BROKEN as error:
+            raise unreachable(error) from None
+        finally:
+            await connection.close()
 
     async def facts(self) -> PostgresFacts:
         """Return facts about the server as the engine's session meets it."""

@@ -54,6 +54,7 @@ from promint.store import (
 from promint.store.facts import SqliteFacts, schema_refusal
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
+from promint.store.sqlite import backups
 from promint.store.sqlite.facts import sqlite_facts
 from promint.store.sqlite.jobs import SqliteJobs
 from promint.store.sqlite.reading import Readers, off_loop, translated, translating
@@ -118,7 +119,10 @@ class SqliteStore:
     async def open(self) -> None:
         """Open the file, made and migrated if need be."""
         await self.migrate()
-        self._lock_service()
+        if self.is_service:
+            self._lock_service()
+        else:
+            self._open_locks()
         self._writer = self._connect(cache_kib=WRITER_CACHE_KIB)
         self._reader = self._connect(cache_kib=READER_CACHE_KIB)
         self._checkpointer = self._connect()
@@ -137,8 +141,7 @@ class SqliteStore:
         self._readers.close()
         for executor in (self._thread, self._checkpoints):
             executor.shutdown()
-        if self._locks is not None:
-            os.close(self._locks)
+        self._unlock()
 
     async def migrate(self) -> int:
         """Create or bring forward the schema."""
@@ -159,6 +162,29 @@ class SqliteStore:
 
         with self._opening():
             return sqlite_facts(self.path, connect)
+
+    async def back_up(self, file: Path, *, replace: bool) -> None:
+        """Copy the file through SQLite, so that the log is in the copy."""
+        with self._opening():
+            self._check_there()
+            backups.back_up(lambda: self._connect(read_only=True), file, replace=replace)
+
+    async def restore(self, file: Path, *, replace: bool) -> None:
+        """Copy a backup to where the store is to be; nobody may serve it."""
+        self._check_folder()
+        backups.check_backup(file, APPLICATION_ID)
+        self._lock_service()
+        try:
+            backups.put_back(file, Path(self.path), replace=replace)
+        finally:
+            self._unlock()
+
+    async def damage(self) -> list[str]:
+        """Return what SQLite finds wrong in its own file."""
+        with self._opening():
+            self._check_there()
+            with contextlib.closing(self._connect(read_only=True)) as connection:
+                return list(backups.damage(connection))
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
@@ -185,10 +211,7 @@ class SqliteStore:
     def _check_file(self) -> None:
         """Refuse a file that is not ours before anything is changed in it."""
         file = Path(self.path).resolve()
-        if not file.parent.is_dir():
-            raise Unusable(
-                f"The folder {file.parent} does not exist. Make it, or name another file."
-            )
+        self._check_folder()
         if file.exists() and not file.is_file():
             raise Unusable(
                 f"{self.path} is no file and cannot be opened. Name another with --database."
@@ -200,6 +223,15 @@ class SqliteStore:
         )
         with contextlib.closing(look):
             self._check_owner(look)
+
+    def _check_folder(self) -> None:
+        folder = Path(self.path).resolve().parent
+        if not folder.is_dir():
+            raise Unusable(f"The folder {folder} does not exist. Make it, or name another file.")
+
+    def _check_there(self) -> None:
+        if not Path(self.path).is_file():
+            raise Unusable(f"{self.path} does not exist. Name the store with --database.")
 
     def _check_owner(self, connection: apsw.Connection) -> None:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema")
@@ -255,13 +287,21 @@ class SqliteStore:
 
     _SERVICE, _CHECKPOINT = 0, 1
 
-    def _lock_service(self) -> None:
+    def _open_locks(self) -> None:
         self._locks = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if self.is_service and not self._try_lock(self._SERVICE):
+
+    def _lock_service(self) -> None:
+        self._open_locks()
+        if not self._try_lock(self._SERVICE):
             raise Unusable(
                 f"Another promint serves {self.path} already. An SQLite file has one service; "
                 "stop the other one, or use PostgreSQL for several."
             )
+
+    def _unlock(self) -> None:
+        if self._locks is not None:
+            os.close(self._locks)
+            self._locks = None
 
     def _try_lock(self, which: int) -> bool:
         assert self._locks is not None
