@@ -118,7 +118,9 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
     # The server drains, and raises the signal again when it is done: then leave in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    server.run(APPLICATION, settings, listener, workers=workers)
+    failure = server.run(APPLICATION, settings, listener, workers=workers)
+    if failure:
+        fail(failure)
 
 
 @click.command()

@@ -67,6 +67,13 @@ class ConnectionLost(StoreError):
         self.may_have_written = may_have_written
 
 
+class DiskFailed(ConnectionLost):
+    """The disk failed under a write. It may be there or not; this process must write no more."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, may_have_written=True)
+
+
 class Unusable(StoreError):
     """The store cannot be opened at all; the sentence says what to do."""
 
@@ -388,6 +395,10 @@ class Store(Protocol):
     @property
     def jobs(self) -> Jobs:
         """Long work: what waits, runs and is done."""
+
+    @property
+    def failure(self) -> str:
+        """Why nothing is written any more and the process has to end, "" while all is well."""
 
     async def open(self) -> None:
         """Connect and check the schema.

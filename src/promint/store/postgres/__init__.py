@@ -104,6 +104,8 @@ class PostgresStore:
         self._engine = HeldConnection(lambda: self._connect(SESSION))
         self._reads = HeldConnection(lambda: self._connect(SESSION))
         self._pool: Pool | None = None
+        # A server whose disk fails ends by itself, and is out of reach until it has recovered.
+        self.failure = ""
         self.searching = PostgresSearching(self._pooled)
         self.staging = PostgresStaging(self)
         self.jobs = PostgresJobs(self._pooled, self.transaction)

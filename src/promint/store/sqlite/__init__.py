@@ -36,14 +36,17 @@ from promint.domain.model import (
 )
 from promint.store import (
     Answer,
+    Busy,
     CodeImport,
     CodeImported,
+    DiskFailed,
     ExportedCode,
     Found,
     IdempotencyRecord,
     Reads,
     RequestBatch,
     RoomRequest,
+    StoreError,
     Tally,
     Unusable,
     Writes,
@@ -57,7 +60,13 @@ from promint.store.ordering import in_creation_order
 from promint.store.sqlite import backups
 from promint.store.sqlite.facts import sqlite_facts
 from promint.store.sqlite.jobs import SqliteJobs
-from promint.store.sqlite.reading import Readers, off_loop, translated, translating
+from promint.store.sqlite.reading import (
+    Readers,
+    is_disk_failure,
+    off_loop,
+    translated,
+    translating,
+)
 from promint.store.sqlite.searching import SqliteSearching
 from promint.store.sqlite.staging import SqliteStaging
 from promint.store.sqlite.transaction import SqliteTransaction, insert_profile, remember
@@ -113,6 +122,7 @@ class SqliteStore:
         self._moves_log = False
         self._is_reading = False
         self._locks: int | None = None
+        self.failure = ""
 
     # -- life ------------------------------------------------------------------------------
 
@@ -133,11 +143,12 @@ class SqliteStore:
         if self._checkpointing is not None:
             self._checkpointing.cancel()
             await asyncio.gather(self._checkpointing, return_exceptions=True)
-            if self._try_lock(self._CHECKPOINT):
+            if not self.failure and self._try_lock(self._CHECKPOINT):
                 with contextlib.suppress(apsw.Error):
                     self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             for connection in (self._checkpointer, self._writer, self._reader):
-                connection.close()
+                with contextlib.suppress(apsw.Error):
+                    connection.close()
         self._readers.close()
         for executor in (self._thread, self._checkpoints):
             executor.shutdown()
@@ -313,17 +324,24 @@ class SqliteStore:
 
     async def _checkpoint_forever(self) -> None:
         """Move the log into the database, from time to time, if no other process does."""
+        trouble = ""
         for tick in itertools.count(1):
             await asyncio.sleep(CHECKPOINT_INTERVAL_S)
             self._moves_log = self._moves_log or self._try_lock(self._CHECKPOINT)
-            pages, moved = self._log()
-            is_due = pages - moved >= CHECKPOINT_PAGES or (
-                tick % CHECKPOINT_TICKS == 0 and pages > moved
-            )
-            if self._moves_log and is_due:
-                try:
+            if not self._moves_log or self.failure:
+                continue
+            try:
+                pages, moved = self._log()
+                is_due = pages - moved >= CHECKPOINT_PAGES or (
+                    tick % CHECKPOINT_TICKS == 0 and pages > moved
+                )
+                if is_due:
                     await self._checkpoint()
-                except apsw.Error as error:
+                    trouble = ""
+            except apsw.Error as error:
+                self._write_error(error)
+                if trouble != str(error):
+                    trouble = str(error)
                     log.warning("the write-ahead log could not be moved: %s", error)
 
     async def _checkpoint(self) -> None:
@@ -387,7 +405,8 @@ class SqliteStore:
             return self._reader.execute(statement, parameters).fetchall()
 
     async def ping(self) -> None:
-        """Read one page."""
+        """Read one page, if what was written can be trusted."""
+        self._demand_disk()
         self._row("SELECT 1")
 
     async def token(self, digest: bytes) -> Token | None:
@@ -483,11 +502,29 @@ class SqliteStore:
 
     # -- writes ----------------------------------------------------------------------------
 
+    def _write_error(self, error: apsw.Error) -> StoreError:
+        """Make an error under a write ours; after one of the disk nothing is written any more."""
+        if not is_disk_failure(error):
+            return translated(error)
+        if not self.failure:
+            self.failure = (
+                f"The disk failed under {self.path} ({error}). Nothing is written any more, so "
+                "that nothing is answered which is not kept; start the service again once the "
+                "disk is in order."
+            )
+            log.critical("%s", self.failure)
+        return DiskFailed(str(error))
+
+    def _demand_disk(self) -> None:
+        if self.failure:
+            raise Busy(self.failure)
+
     @asynccontextmanager
     async def _write_transaction(self) -> AsyncIterator[apsw.Connection]:
         """Hold the one writing connection in a transaction; COMMIT waits off the loop."""
         writer = self._writer
         async with self._writing:
+            self._demand_disk()
             try:
                 writer.set_busy_timeout(0)
                 try:
@@ -499,7 +536,7 @@ class SqliteStore:
                 yield writer
                 await off_loop(self._thread, writer.execute, "COMMIT")
             except apsw.Error as error:
-                raise translated(error) from error
+                raise self._write_error(error) from error
             finally:
                 if writer.in_transaction:
                     with contextlib.suppress(apsw.Error):
@@ -627,8 +664,11 @@ class SqliteStore:
     async def on_writer(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Run work in the thread that also commits, with the lock held, in no transaction."""
         async with self._writing:
-            with translating():
+            self._demand_disk()
+            try:
                 return await off_loop(self._thread, work, self._writer)
+            except apsw.Error as error:
+                raise self._write_error(error) from error
 
     def log_pages(self) -> int:
         """Return how many pages of the write-ahead log wait to be moved."""
