@@ -13,7 +13,7 @@ Beside it stand builds that do with such a disk what they must not.
 import os
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,14 @@ def answer_what_is_not_written() -> None:
             return
 
     SqliteStore._write_transaction = ignoring  # type: ignore[method-assign]  # the fault
+
+
+def demand_whole(url: str) -> None:
+    """Ask SQLite whether a file is whole."""
+    from tests.races.ledger import demand
+
+    with closing(
+        apsw.Connection(url.removeprefix("sqlite:///"), flags=apsw.SQLITE_OPEN_READONLY)
+    ) as connection:
+        (answer,) = next(connection.execute("PRAGMA integrity_check"))
+    demand(answer == "ok", "the file is damaged:", answer)

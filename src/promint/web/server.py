@@ -185,8 +185,9 @@ class DeadlineProtocol(HttpToolsProtocol):
         just now.
         """
         self._is_last = True
-        if self.cycle is not None and not self.cycle.response_started:
-            self.cycle.keep_alive = False
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_started:
+            cycle.keep_alive = False
         else:
             self.loop.call_later(LAST_REQUEST_S, self._close_when_idle)
 

@@ -2,16 +2,17 @@
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
-import pytest
 
 from promint.bootstrap import sqlite_path
 from tests.commands.running_commands import PROMINT, Promint
-from tests.conftest import STORES, Stores
+from tests.conftest import Stores
+from tests.promises.proof import Proof, control, promise
 from tests.races.customers import Crowd, Told
 from tests.races.ledger import Broken, Ledger, demand
 from tests.running import Running
@@ -32,47 +33,52 @@ class Kept:
     after: Sequence[Told]
 
 
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
+@promise(19)
 def test_a_backup_under_load_has_every_answered_change_and_is_consistent(
-    stores: Stores, kind: str, tmp_path: Path, seed: int
+    stores: Stores, kind: str, tmp_path: Path, proof: Proof
 ) -> None:
-    kept = taken(stores, kind, tmp_path, seed, by_command)
-    if kind == "postgres" and shutil.which("pg_dump") is None:
-        assert kept == []
-        return
-    assert len(kept) == BACKUPS
+    for seed in proof.rounds(quick=1, night=5, release=20):
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        kept = taken(stores, kind, folder, seed, by_command)
+        if kind == "postgres" and shutil.which("pg_dump") is None:
+            # What the command said instead was checked where it was run.
+            assert kept == []
+            continue
+        assert len(kept) == BACKUPS
+        for one in kept:
+            url = empty(stores, kind, folder / f"{one.file.name}.db")
+            Promint(url)("restore", one.file, "--verify")
+            demand_answered(url, one.before)
+        proof.trials(BACKUPS, "backups under load")
 
-    for one in kept:
-        url = empty(stores, kind, tmp_path / f"{one.file.name}.db")
-        Promint(url)("restore", one.file, "--verify")
-        demand_answered(url, one.before)
 
-
+@control(19, fault="a_copy_without_its_log", store="sqlite")
 def test_a_copy_of_the_file_without_its_log_is_found_out(
-    stores: Stores, tmp_path: Path, seed: int
+    stores: Stores, tmp_path: Path, proof: Proof
 ) -> None:
-    (*_, last) = taken(stores, "sqlite", tmp_path, seed, by_copying)
-
-    with pytest.raises(Broken):
+    def attempt(seed: int) -> None:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        (*_, last) = taken(stores, "sqlite", folder, seed, by_copying)
+        said = Promint(f"sqlite:///{folder / 'restored.db'}").run("restore", last.file)
+        assert said.code == 2
+        assert "without its log" in said.err
         demand_answered(f"sqlite:///{last.file}", last.before)
-    said = Promint(empty(stores, "sqlite", tmp_path / "restored.db")).run("restore", last.file)
-    assert said.code == 2
-    assert "without its log" in said.err
+
+    proof.control(attempt, runs=3)
 
 
+@control(19, fault="a_backup_of_too_early_a_moment", store="sqlite")
 def test_what_was_answered_after_the_backup_is_looked_for_and_found_missing(
-    stores: Stores, tmp_path: Path, seed: int
+    stores: Stores, tmp_path: Path, proof: Proof
 ) -> None:
-    (*_, last) = taken(stores, "sqlite", tmp_path, seed, by_command)
-    url = empty(stores, "sqlite", tmp_path / "restored.db")
-    Promint(url)("restore", last.file)
-
-    with pytest.raises(Broken):
+    def attempt(seed: int) -> None:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        (*_, last) = taken(stores, "sqlite", folder, seed, by_command)
+        url = f"sqlite:///{folder / 'restored.db'}"
+        Promint(url)("restore", last.file)
         demand_answered(url, last.after)
+
+    proof.control(attempt)
 
 
 def taken(stores: Stores, kind: str, folder: Path, seed: int, copy: Copy) -> list[Kept]:

@@ -10,39 +10,43 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.conftest import Stores
+from tests.promises.proof import Proof, control, promise
 from tests.races.builds import build_with
 from tests.races.gate import Gate
-from tests.races.ledger import Broken, Ledger, demand
+from tests.races.ledger import Ledger, demand
 from tests.races.requests import Answer, Request, activate, attach, head_of
 from tests.running import Running
 
 CLIENTS = 24
 CODES = 6_000
-ROUNDS = 2
 PAUSE_MAX_S = 0.004
 WORKERS = (sys.executable, "-m", "promint", "serve", "--workers", "2")
-SERVICES = ["sqlite", "postgres", "postgres with two workers"]
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@promise(47)
 def test_a_service_that_is_told_to_stop_loses_no_request(
-    stores: Stores, name: str, seed: int
+    stores: Stores, kind: str, proof: Proof
 ) -> None:
-    for number in range(ROUNDS):
-        service = Running(stores.new(name.partition(" ")[0]))
-        if "workers" in name:
-            service.command = WORKERS
-        stop_under_load(service, seed + number)
+    for seed in proof.rounds(quick=2, night=25, release=50):
+        stop_under_load(Running(stores.new(kind)), seed)
+        proof.trials(1, "stops under load")
 
 
-def test_a_build_that_closes_connections_at_once_is_found_out(stores: Stores, seed: int) -> None:
-    def attempts() -> None:
-        for number in range(5):
-            build = build_with("tests.promises.test_drain:close_at_once", stores.new("sqlite"))
-            stop_under_load(build, seed + number)
+@promise(47, store="postgres")
+def test_a_service_of_two_workers_that_is_told_to_stop_loses_no_request(
+    stores: Stores, proof: Proof
+) -> None:
+    for seed in proof.rounds(quick=1, night=25, release=50):
+        stop_under_load(Running(stores.new("postgres"), command=WORKERS), seed)
+        proof.trials(1, "stops under load")
 
-    with pytest.raises(Broken):
-        attempts()
+
+@control(47, fault="close_at_once", store="sqlite")
+def test_a_build_that_closes_connections_at_once_is_found_out(stores: Stores, proof: Proof) -> None:
+    def attempt(seed: int) -> None:
+        stop_under_load(build_with(f"{__name__}:close_at_once", stores.new("sqlite")), seed)
+
+    proof.control(attempt, runs=5)
 
 
 def close_at_once() -> None:

@@ -1,10 +1,11 @@
 """It will not run unsafe: each unsafe setting, one by one, is refused with what to do about it."""
 
 import asyncio
-import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from promint.wire import codecs
 from tests.commands.running_commands import Promint, Said, in_a_process
 from tests.conftest import STORES, Stores
 from tests.postgres import PostgresServer
+from tests.promises.proof import Proof, control, promise
 from tests.races.ledger import Broken, demand
 
 UNSAFE_SERVER = {
@@ -122,16 +124,27 @@ def unsafe_server() -> Iterator[Callable[[], UnsafeServer]]:
         one.server.stop()
 
 
+Labs = Callable[[], AbstractContextManager[Lab]]
+
+
 @pytest.fixture
-def lab(
-    stores: Stores,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    unsafe_server: Callable[[], UnsafeServer],
-) -> Lab:
-    monkeypatch.delenv("PGPASSWORD", raising=False)
-    monkeypatch.setenv("PGPASSFILE", os.devnull + "-none")
-    return Lab(stores, tmp_path, monkeypatch, unsafe_server)
+def labs(stores: Stores, tmp_path: Path, unsafe_server: Callable[[], UnsafeServer]) -> Labs:
+    """Open as many labs as a test needs; what was set up in one is taken back."""
+
+    @contextmanager
+    def opened() -> Iterator[Lab]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("PGPASSWORD", raising=False)
+            patch.setenv("PGPASSFILE", f"{tmp_path}/none")
+            yield Lab(stores, Path(tempfile.mkdtemp(dir=tmp_path)), patch, unsafe_server)
+
+    return opened
+
+
+@pytest.fixture
+def lab(labs: Labs) -> Iterator[Lab]:
+    with labs() as opened:
+        yield opened
 
 
 # -- the unsafe settings -------------------------------------------------------------------
@@ -160,6 +173,11 @@ def role_setting(lab: Lab) -> None:
 def url_setting(lab: Lab) -> None:
     lab.postgres()
     lab.url += "?synchronous_commit=off"
+
+
+def too_old_a_server(lab: Lab) -> None:
+    lab.postgres()
+    lab.patch.setattr(safety, "POSTGRES_OLDEST", 990_000)
 
 
 def other_encoding(lab: Lab) -> None:
@@ -325,10 +343,7 @@ UNSAFE: dict[str, tuple[str, Setup]] = {
         "schema",
         lambda lab: lab.postgres("INSERT INTO promint_schema VALUES (999)"),
     ),
-    "too old a server": (
-        "version",
-        lambda lab: (lab.postgres(), lab.patch.setattr(safety, "POSTGRES_OLDEST", 990_000)),
-    ),
+    "too old a server": ("version", too_old_a_server),
     "server without a password": ("password", lambda lab: lab.elsewhere(None)),
     "empty password": ("password", lambda lab: lab.elsewhere("")),
     "default password": ("password", lambda lab: lab.elsewhere("postgres")),
@@ -374,10 +389,11 @@ UNSAFE: dict[str, tuple[str, Setup]] = {
         clock(-120_000_000, with_history("postgres")),
     ),
 }
-IN_THIS_PROCESS = {
-    name: unsafe
-    for name, unsafe in UNSAFE.items()
-    if unsafe[0] not in ("asserts", "hashes", "store") and name != "development mode"
+ONE_OF_EACH_CHECK = {
+    check: name
+    for name, (check, _) in reversed(UNSAFE.items())
+    # What needs a process of its own cannot be patched, and a store that is none has no check.
+    if check not in ("asserts", "hashes", "store") and name != "development mode"
 }
 
 
@@ -401,28 +417,54 @@ def refuse(lab: Lab, check: str) -> None:
     demand(bool(finding["remedy"]) or text.count(". ") > 0, "nothing to do about:", finding)
 
 
-@pytest.mark.parametrize("name", UNSAFE)
-def test_an_unsafe_setting_is_refused_with_what_to_do(lab: Lab, name: str) -> None:
-    check, setup = UNSAFE[name]
-    setup(lab)
+def refuse_each(labs: Labs, names: Iterable[str], *, skipped: bool = False) -> None:
+    """Set each up and hold the doctor to it, with its check taken away if that is asked for.
 
-    refuse(lab, check)
+    Raises:
+        Broken: a doctor refuses less than it must; or more, where the check was taken away.
+    """
+    for name in names:
+        check, setup = UNSAFE[name]
+        with labs() as lab:
+            setup(lab)
+            if skipped:
+                skip(lab, check)
+            try:
+                refuse(lab, check)
+            except Broken as broken:
+                broken.add_note(name)
+                if not skipped:
+                    raise
+            else:
+                assert not skipped, f"{name} is refused by a doctor that does not look"
 
 
-@pytest.mark.parametrize("name", IN_THIS_PROCESS)
-def test_a_doctor_that_skips_the_check_is_found_out(lab: Lab, name: str) -> None:
-    check, setup = UNSAFE[name]
-    setup(lab)
+def skip(lab: Lab, check: str) -> None:
+    """Plant a doctor that leaves out one check."""
     for table in (safety.PROCESS_CHECKS, safety.SQLITE_CHECKS, safety.POSTGRES_CHECKS):
         if check in table:
-            lab.patch.delitem(table, check)  # type: ignore[arg-type]  # each takes its own facts
+            lab.patch.delitem(table, check)
     if check == "history":
         lab.patch.setattr(safety, "_history", lambda newest, now: (safety.OK, "skipped"))
 
-    with pytest.raises(Broken):
-        refuse(lab, check)
+
+@promise(49)
+def test_every_unsafe_setting_is_refused_with_what_to_do(labs: Labs, proof: Proof) -> None:
+    for _ in proof.rounds(quick=1, night=1):
+        refuse_each(labs, UNSAFE)
+        proof.trials(len(UNSAFE), "unsafe settings")
 
 
+@control(49, fault="doctors_that_skip_one_check")
+def test_each_check_that_is_skipped_is_found_out(labs: Labs, proof: Proof) -> None:
+    def attempt(_: int) -> None:
+        refuse_each(labs, ONE_OF_EACH_CHECK.values(), skipped=True)
+        raise Broken("each was found")
+
+    proof.control(attempt)
+
+
+@promise(49)
 def test_every_check_that_refuses_has_an_unsafe_setting() -> None:
     checks = {*safety.PROCESS_CHECKS, *safety.SQLITE_CHECKS, *safety.POSTGRES_CHECKS}
 
@@ -430,6 +472,7 @@ def test_every_check_that_refuses_has_an_unsafe_setting() -> None:
     assert len(UNSAFE) >= 25
 
 
+@promise(49)
 @pytest.mark.parametrize("version", ["3.44.6", "3.50.7", "3.51.3", "3.54.1"])
 def test_a_library_with_the_correction_is_not_refused(lab: Lab, version: str) -> None:
     library(version)(lab)
@@ -437,6 +480,7 @@ def test_a_library_with_the_correction_is_not_refused(lab: Lab, version: str) ->
     assert lab.doctor().code == 0
 
 
+@promise(49)
 def test_what_only_costs_something_is_a_warning(lab: Lab) -> None:
     lab.postgres("ALTER DATABASE \"THIS_ONE\" SET log_statement = 'all'")
     lab.environment = {"PROMINT_QUEU_MAX": "9"}
@@ -448,6 +492,7 @@ def test_what_only_costs_something_is_a_warning(lab: Lab) -> None:
     assert {"settings", "logged"} <= warnings
 
 
+@promise(49)
 @pytest.mark.parametrize("kind", STORES)
 def test_a_safe_store_is_not_refused_and_a_monitor_reads_the_last_line(
     stores: Stores, kind: str
@@ -466,6 +511,7 @@ def test_a_safe_store_is_not_refused_and_a_monitor_reads_the_last_line(
     assert len(lines) == len(value["findings"]) + 1
 
 
+@promise(49)
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     promint = Promint(f"sqlite:///{tmp_path / 'promint.db'}")
 
@@ -475,6 +521,7 @@ def test_a_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@promise(49)
 @pytest.mark.parametrize(
     "name", ["database readable by all", "synchronous_commit off for the database"]
 )
@@ -489,6 +536,7 @@ def test_the_service_does_not_start_on_an_unsafe_store(lab: Lab, name: str) -> N
     assert "Run" in said.err
 
 
+@promise(49)
 def test_the_demo_does_not_start_in_an_unsafe_process() -> None:
     said = in_a_process("demo", "--port", 0, PYTHONOPTIMIZE="1")
 

@@ -9,6 +9,7 @@ import pytest
 from promint.bootstrap import make_store
 from promint.config import read_settings
 from tests.postgres import PostgresServer, find_binaries
+from tests.promises.proof import Proof, control, promise
 from tests.races.builds import build_with
 from tests.races.customers import Crowd
 from tests.races.gate import Gate
@@ -34,24 +35,31 @@ def migrated(server: PostgresServer) -> str:
     return url
 
 
+@promise(16, store="postgres")
 def test_stops_of_the_database_lose_nothing_and_double_nothing(
-    server: PostgresServer, seed: int
+    server: PostgresServer, proof: Proof
 ) -> None:
-    with Running(migrated(server), PROCESSES) as service:
-        endure(Crowd(service, seed), server, STOPS)
+    for seed in proof.rounds(quick=1, night=7, release=35):
+        with Running(migrated(server), PROCESSES) as service:
+            endure(Crowd(service, seed), server, STOPS)
+        proof.trials(STOPS, "stops of the database")
 
 
+@control(16, fault="keep_broken_connections", store="postgres")
 def test_a_build_that_keeps_its_broken_connections_is_found_out(
-    server: PostgresServer, seed: int
+    server: PostgresServer, proof: Proof
 ) -> None:
-    fault = "tests.promises.test_database_restarts:keep_broken_connections"
-    with build_with(fault, migrated(server), PROCESSES, PROMINT_DOUBT_TIMEOUT_S="0.1") as service:
-        crowd = Crowd(service, seed)
-        server.restart("immediate")
+    fault = f"{__name__}:{keep_broken_connections.__name__}"
 
+    def attempt(seed: int) -> None:
         # Without a storm: its customers would be told to try again for ever.
-        with pytest.raises(Broken):
+        url = migrated(server)
+        with build_with(fault, url, PROCESSES, PROMINT_DOUBT_TIMEOUT_S="0.1") as service:
+            crowd = Crowd(service, seed)
+            server.restart("immediate")
             recovered(crowd, tries=5)
+
+    proof.control(attempt)
 
 
 def keep_broken_connections() -> None:
