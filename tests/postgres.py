@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Literal, Self
@@ -139,21 +139,21 @@ class PostgresServer:
         self._databases: set[str] = set()
 
     @classmethod
-    def start(cls, binaries: Path | None = None) -> Self:
+    def start(cls, binaries: Path | None = None, settings: Mapping[str, str] | None = None) -> Self:
         """Return a server that answers.
 
         With `binaries`, the folder of `initdb` and `postgres`, that PostgreSQL is started;
-        otherwise the one that is found first.
+        otherwise the one that is found first. With `settings` one is started for them.
 
         Raises:
             PostgresMissing: none was found.
             RuntimeError: it did not start; the text has the end of its log.
         """
         named = os.environ.get("PROMINT_TEST_POSTGRES")
-        if named and binaries is None:
+        if named and binaries is None and settings is None:
             return cls(named, cluster=None)
 
-        cluster = Cluster(binaries or find_binaries())
+        cluster = Cluster(binaries or find_binaries(), settings or {})
         return cls(f"postgresql://postgres@127.0.0.1:{cluster.port}/postgres", cluster)
 
     def __enter__(self) -> Self:
@@ -211,6 +211,13 @@ class PostgresServer:
         cluster.halt(mode)
         cluster.run()
 
+    def become_replica(self) -> None:
+        """Start the server again as one that waits for the log of a primary, and only reads."""
+        cluster = self._own_cluster()
+        cluster.halt("fast")
+        cluster.stand_by()
+        cluster.run()
+
     def stop(self) -> None:
         """Stop the server and remove its folder; of a named server drop the databases made here."""
         if self._cluster:
@@ -233,7 +240,8 @@ class PostgresServer:
 class Cluster:
     """The folder and the process of a server that is started here; `PostgresServer` owns it."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, settings: Mapping[str, str]) -> None:
+        self._settings = {**SETTINGS, **settings}
         # PostgreSQL refuses to run as root, so root hands it to somebody else.
         self._account = _service_account() if os.geteuid() == 0 else None
         # Not where TMPDIR says: that may be closed to others, or too long for a socket's path.
@@ -261,6 +269,10 @@ class Cluster:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def stand_by(self) -> None:
+        """Make the server, which is stopped, a replica from its next start on."""
+        (self._data / "standby.signal").touch()
 
     def run(self) -> None:
         """Start the server again, on its port, and wait until it answers."""
@@ -311,7 +323,7 @@ class Cluster:
         return self._run(port), port
 
     def _run(self, port: int) -> subprocess.Popen[bytes]:
-        settings = SETTINGS | {"port": str(port), "unix_socket_directories": str(self.folder)}
+        settings = self._settings | {"port": str(port), "unix_socket_directories": str(self.folder)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         with self._log.open("ab") as log:
             process = self._spawn([self._binaries / "postgres", "-D", self._data, *options], log)

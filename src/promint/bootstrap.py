@@ -15,6 +15,8 @@ from promint.domain.errors import BadValue, OutcomeUnknown, StoreBusy
 from promint.domain.ids import IdMaker
 from promint.domain.rude import DEFAULT_WORDS, RudeWords
 from promint.engine import Engine
+from promint.safety import Facts, Finding, findings
+from promint.safety.process import process_facts
 from promint.service import Service
 from promint.service.drawing import CodeSource
 from promint.service.forgetting import forget_changes
@@ -22,6 +24,7 @@ from promint.service.job_processes import JobProcesses
 from promint.service.means import Means
 from promint.service.stock import Stock
 from promint.store import Store, StoreError, Unusable
+from promint.store.facts import StoreFacts
 from promint.store.postgres import PostgresStore
 from promint.store.sqlite import SqliteStore
 from promint.web.api import Api
@@ -86,12 +89,25 @@ def make_store(settings: Settings, *, is_service: bool = False) -> Store:
         return SqliteStore(sqlite_path(url), is_service=is_service)
     if url.startswith(POSTGRES):
         return PostgresStore(
-            url, randbelow=secrets.randbelow, statement_cache=settings.statement_cache
+            url,
+            randbelow=secrets.randbelow,
+            now=utc_now,
+            statement_cache=settings.statement_cache,
         )
     raise Unusable(
         f"{url.split(':', 1)[0]!r} is no store of ours; write sqlite:///FILE or "
         "postgresql://USER@HOST/DATABASE."
     )
+
+
+async def check_up(settings: Settings) -> list[Finding]:
+    """Return what `promint doctor` finds about this process and the store of the settings."""
+    store: StoreFacts | str
+    try:
+        store = await make_store(settings).facts()
+    except Unusable as error:
+        store = str(error)
+    return findings(Facts(process_facts(utc_now(), os.environ), store))
 
 
 def code_source(settings: Settings) -> CodeSource:

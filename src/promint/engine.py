@@ -13,6 +13,7 @@ it has to see and what it makes of it. What went wrong on the way, and what is d
                    halved; the one that waits for the row leaves the queue for a while
 `Poisoned`         the database refuses a value: halve the batch until it is alone
 `ConnectionLost`   the commit may have happened: look the events up, repeat the rest
+`DiskFailed`       the commit may have happened, and nobody can look: 503, and no more writes
 `Busy`             503, nothing changed
 =================  ======================================================================
 """
@@ -40,6 +41,7 @@ from promint.store import (
     Busy,
     CodeId,
     ConnectionLost,
+    DiskFailed,
     Found,
     Keyed,
     Lost,
@@ -393,6 +395,9 @@ class Engine:
             except Busy as busy:
                 log.warning("the store is busy: %s", busy)
                 return self._fail(operations, StoreBusy)
+            except DiskFailed as failed:
+                log.error("the disk failed under a batch: %s", failed)
+                return self._fail(operations, OutcomeUnknown)
             except ConnectionLost as lost:
                 locked = True
                 if lost.may_have_written:

@@ -5,14 +5,7 @@ import sys
 
 import click
 
-from promint.cli.output import (
-    EXIT_FAILED,
-    EXIT_UNUSABLE,
-    Target,
-    command_options,
-    fail,
-    settings_of,
-)
+from promint.cli.output import EXIT_FAILED, EXIT_UNUSABLE, Target, fail, settings_of
 from promint.ledger import CannotCheck, check
 
 
@@ -33,15 +26,3 @@ def check_ledger(target: Target) -> None:
         click.echo(report.line())
     if not report.is_right:
         sys.exit(EXIT_FAILED)
-
-
-@click.command()
-@click.option("--ledger", is_flag=True, required=True, help="Recompute the store from its events.")
-@command_options
-def doctor(target: Target, *, ledger: bool) -> None:
-    """Check the store: what every code and count must be by its events, and what differs.
-
-    Reads one moment of a live store; writers go on. Ends with 1 if something differs.
-    """
-    assert ledger
-    check_ledger(target)

@@ -8,12 +8,13 @@ import click
 from promint import __version__
 from promint.cli import (
     admin,
+    backups,
     batches,
     bench,
     bench_bulk,
     codes,
+    doctor,
     jobs,
-    ledger,
     profiles,
     programs,
     searching,
@@ -60,8 +61,10 @@ for command in (
     codes.codes,
     batches.batch,
     jobs.job_group,
-    ledger.doctor,
     bench.bench,
+    doctor.doctor,
+    backups.backup,
+    backups.restore,
 ):
     main.add_command(command)
 programs.program.add_command(searching.program_events)

@@ -14,7 +14,15 @@ from typing import Any
 
 import click
 
-from promint.bootstrap import is_sqlite, make_service, make_store, new_ids, os_random, utc_now
+from promint.bootstrap import (
+    check_up,
+    is_sqlite,
+    make_service,
+    make_store,
+    new_ids,
+    os_random,
+    utc_now,
+)
 from promint.cli.output import (
     EXIT_UNUSABLE,
     Target,
@@ -89,7 +97,10 @@ def _address(host: str, listener: socket.socket) -> str:
 
 
 def _check_store(settings: Settings) -> None:
-    """Open the store once before serving, so that what is wrong is one sentence here."""
+    """Refuse what would break a promise, and open the store once, so that it is said here."""
+    refused = [finding.text for finding in asyncio.run(check_up(settings)) if finding.is_refused]
+    if refused:
+        fail("\n".join(refused), EXIT_UNUSABLE)
 
     async def check() -> None:
         store = make_store(settings, is_service=True)
@@ -107,7 +118,9 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
     # The server drains, and raises the signal again when it is done: then leave in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    server.run(APPLICATION, settings, listener, workers=workers)
+    failure = server.run(APPLICATION, settings, listener, workers=workers)
+    if failure:
+        fail(failure)
 
 
 @click.command()
@@ -121,6 +134,7 @@ def demo(target: Target, host: str, port: int) -> None:
     listener = _listen(host, port)
     with tempfile.TemporaryDirectory(prefix="promint-demo-") as folder:
         settings = settings_of(Target(f"sqlite:///{Path(folder) / 'demo.db'}"))
+        _check_store(settings)
         sample = asyncio.run(_sample(settings))
         sample["url"] = _address(host, listener)
         if target.as_json:

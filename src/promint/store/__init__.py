@@ -8,6 +8,7 @@ and what comes back is written whole or not at all.
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from promint.domain.model import (
@@ -23,6 +24,7 @@ from promint.domain.model import (
     Token,
 )
 from promint.store.batching import BatchChange, ListedChange, MadeCode, WalkKey
+from promint.store.facts import StoreFacts
 from promint.store.jobs import Jobs
 from promint.store.searching import Searching
 from promint.store.staging import Staging
@@ -63,6 +65,13 @@ class ConnectionLost(StoreError):
     def __init__(self, detail: str, *, may_have_written: bool) -> None:
         super().__init__(detail)
         self.may_have_written = may_have_written
+
+
+class DiskFailed(ConnectionLost):
+    """The disk failed under a write. It may be there or not; this process must write no more."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, may_have_written=True)
 
 
 class Unusable(StoreError):
@@ -387,6 +396,10 @@ class Store(Protocol):
     def jobs(self) -> Jobs:
         """Long work: what waits, runs and is done."""
 
+    @property
+    def failure(self) -> str:
+        """Why nothing is written any more and the process has to end, "" while all is well."""
+
     async def open(self) -> None:
         """Connect and check the schema.
 
@@ -399,6 +412,36 @@ class Store(Protocol):
 
     async def migrate(self) -> int:
         """Bring the schema up to date, from nothing if need be; return its version."""
+
+    async def back_up(self, file: Path, *, replace: bool) -> None:
+        """Copy everything that is committed by now into a file, while others write.
+
+        The store need not be open, here and in the next two.
+
+        Raises:
+            Unusable: it cannot be read, the file not written, or the copy is not right.
+        """
+
+    async def restore(self, file: Path, *, replace: bool) -> None:
+        """Make an empty or new store what a backup says, whole or not at all.
+
+        Raises:
+            Unusable: the store is not empty, or the file is no backup for it.
+        """
+
+    async def damage(self) -> list[str]:
+        """Return what the database itself finds damaged; reads everything.
+
+        Raises:
+            Unusable: it cannot be read.
+        """
+
+    async def facts(self) -> StoreFacts:
+        """Return what `promint doctor` judges. The store need not be open.
+
+        Raises:
+            Unusable: it cannot be looked at; the sentence says what to do.
+        """
 
     async def ping(self) -> None:
         """Ask the database for an answer, for the readiness probe."""

@@ -134,6 +134,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 CODE_HISTORY = f"""
 SELECT {EVENT_COLUMNS} FROM event WHERE shard_key = $1 AND code_key = $2 ORDER BY version"""
 
+NEWEST_EVENT = """
+SELECT at FROM event WHERE shard_key = $1 ORDER BY event_id DESC LIMIT 1"""
+
 # An event carries the code's state as it became. The last one in which the code had n uses
 # knows when the n-th of them was.
 EARLIER_USE = """

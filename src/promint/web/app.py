@@ -35,6 +35,11 @@ class App:
         self._start = start
         self._stop = stop
 
+    @property
+    def failure(self) -> str:
+        """Why the process has to end, "" while all is well."""
+        return self._store.failure
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Hand a request to the application that it is for."""
         if scope["type"] == "http":

@@ -20,6 +20,8 @@ from promint.config import Settings
 
 SWEEP_INTERVAL_S = 1.0
 JOINED_BYTES_MAX = 16 * 1024
+LAST_REQUEST_S = 0.5
+"""How long an idle connection may still bring a request once the service is told to stop."""
 
 _TOO_LARGE = """\
 HTTP/1.1 {status}\r
@@ -138,6 +140,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     _header_bytes = 0
     _answers = 0
+    _is_last = False
     waits_for: tuple[str, int] | None = None
     waits_since = 0.0
 
@@ -172,6 +175,28 @@ class DeadlineProtocol(HttpToolsProtocol):
             if size > most:
                 raise HeadersTooLarge
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Answer what is under way, or on its way, and say with it that it was the last.
+
+        Closing an idle connection at once would lose the request that its client is sending
+        just now.
+        """
+        self._is_last = True
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_started:
+            cycle.keep_alive = False
+        else:
+            self.loop.call_later(LAST_REQUEST_S, self._close_when_idle)
+
+    def _close_when_idle(self) -> None:
+        waits_for, _ = self.waiting_for()
+        if waits_for == "idle" or (waits_for == "headers" and not self._header_bytes):
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.loop.call_later(LAST_REQUEST_S, self._close_when_idle)
 
     def on_response_complete(self) -> None:
         """Go on with the next request. The sweep ends what stays idle, not a timer for each."""
@@ -263,8 +288,24 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(app: str, settings: Settings, listener: socket.socket, *, workers: int = 1) -> None:
-    """Serve the application factory `app` (`module:function`) until told to stop."""
+class FailStopServer(Server):
+    """Uvicorn's server, which also ends when the application says that it has to."""
+
+    @property
+    def failure(self) -> str:
+        """Why the application cannot go on, "" while it can."""
+        return str(getattr(self.config.loaded_app, "failure", ""))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look ten times a second."""
+        return await super().on_tick(counter) or bool(self.failure)
+
+
+def run(app: str, settings: Settings, listener: socket.socket, *, workers: int = 1) -> str:
+    """Serve the application factory `app` (`module:function`) until told to stop.
+
+    Returns why the application could not go on, "" if it was told to stop.
+    """
     config = DeadlineConfig(
         app,
         factory=True,
@@ -288,5 +329,7 @@ def run(app: str, settings: Settings, listener: socket.socket, *, workers: int =
     )
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
-    else:
-        Server(config).run(sockets=[listener])
+        return ""
+    one = FailStopServer(config)
+    one.run(sockets=[listener])
+    return one.failure

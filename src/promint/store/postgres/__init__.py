@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -47,9 +48,11 @@ from promint.store import (
     migrations,
     sql,
 )
+from promint.store.facts import PostgresFacts, schema_refusal
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
-from promint.store.postgres import composing
+from promint.store.postgres import backups, composing
+from promint.store.postgres.facts import postgres_facts
 from promint.store.postgres.jobs import PostgresJobs
 from promint.store.postgres.searching import PostgresSearching
 from promint.store.postgres.sessions import (
@@ -76,21 +79,33 @@ POOL_MAX = 8
 IMPORT_CHUNK = 20_000
 IMPORT_TRIES = 5
 MIGRATION_LOCK = 0x50524D54
+TABLES = """
+SELECT c.oid::regclass::text FROM pg_class c
+JOIN pg_class ours ON ours.oid = to_regclass('promint_schema')
+WHERE c.relnamespace = ours.relnamespace AND c.relkind = 'r' ORDER BY 1"""
 
 
 class PostgresStore:
     """Everything in one PostgreSQL database."""
 
     def __init__(
-        self, dsn: str, *, randbelow: Callable[[int], int], statement_cache: bool = True
+        self,
+        dsn: str,
+        *,
+        randbelow: Callable[[int], int],
+        now: Callable[[], int],
+        statement_cache: bool = True,
     ) -> None:
-        """Keep the DSN; nothing is connected before `open`."""
+        """Keep the DSN; nothing is connected before `open`. `now` is in UTC microseconds."""
         self._dsn = dsn
+        self._now = now
         self._randbelow = randbelow
         self._statement_cache = statement_cache
         self._engine = HeldConnection(lambda: self._connect(SESSION))
         self._reads = HeldConnection(lambda: self._connect(SESSION))
         self._pool: Pool | None = None
+        # A server whose disk fails ends by itself, and is out of reach until it has recovered.
+        self.failure = ""
         self.searching = PostgresSearching(self._pooled)
         self.staging = PostgresStaging(self)
         self.jobs = PostgresJobs(self._pooled, self.transaction)
@@ -121,9 +136,14 @@ class PostgresStore:
         options = self._options(POOL_SESSION) | {"command_timeout": None}
         return await asyncpg.connect(self._dsn, **options)
 
-    async def _first_connection(self, session: dict[str, str]) -> Connection:
+    async def _first_connection(
+        self, session: dict[str, str], *, is_for_writing: bool = True
+    ) -> Connection:
         try:
-            return await self._connect(session)
+            if is_for_writing:
+                return await self._connect(session)
+            options = self._options(session) | {"target_session_attrs": "any"}
+            return await asyncpg.connect(self._dsn, **options)
         except asyncpg.TargetServerAttributeNotMatched:
             raise Unusable(
                 "That PostgreSQL is a read-only replica. Name the primary in the database URL."
@@ -142,18 +162,9 @@ class PostgresStore:
             version = await self._version(connection)
         finally:
             await connection.close()
-        if version == 0:
-            raise Unusable("The database is empty. Run: promint migrate")
-        if version < migrations.latest():
-            raise Unusable(
-                f"The database has schema {version}, this Promint needs "
-                f"{migrations.latest()}. Run: promint migrate"
-            )
-        if version > migrations.latest():
-            raise Unusable(
-                f"The database was written by a newer Promint (schema {version}, this one knows "
-                f"{migrations.latest()}). Use that version."
-            )
+        refusal = schema_refusal(version, migrations.latest(), migrates_itself=False)
+        if refusal:
+            raise Unusable(" ".join(refusal))
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
@@ -185,11 +196,9 @@ class PostgresStore:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
                 version = await self._version(connection)
-                if version > migrations.latest():
-                    raise Unusable(
-                        f"The database was written by a newer Promint (schema {version}, this "
-                        f"one knows {migrations.latest()}). Use that version."
-                    )
+                refusal = schema_refusal(version, migrations.latest(), migrates_itself=True)
+                if refusal:
+                    raise Unusable(" ".join(refusal))
                 if version == 0:
                     await connection.execute(
                         "CREATE TABLE IF NOT EXISTS promint_schema (version INTEGER PRIMARY KEY)"
@@ -206,6 +215,56 @@ class PostgresStore:
         finally:
             await connection.close()
         return migrations.latest()
+
+    async def back_up(self, file: Path, *, replace: bool) -> None:
+        """Dump the database; writers go on, the dump sees none of them."""
+        async with self._looking() as connection:
+            major = connection.get_server_version().major
+        await backups.back_up(self._dsn, major, file, replace=replace)
+
+    async def restore(self, file: Path, *, replace: bool) -> None:
+        """Fill a database that is empty. What is there is never replaced: make a new database."""
+        async with self._looking() as connection:
+            major = connection.get_server_version().major
+            if await self._version(connection):
+                raise Unusable(
+                    "The database is not empty, and stays as it is. Make a new one with createdb, "
+                    "and name it with --database."
+                )
+        await backups.put_back(self._dsn, major, file)
+
+    async def damage(self) -> list[str]:
+        """Read every row of every table whole; a page that cannot be read is said."""
+        async with self._looking() as connection:
+            found = []
+            for (table,) in await connection.fetch(TABLES):
+                try:
+                    await connection.fetchval(f"SELECT count(t::text) FROM {table} t")
+                except asyncpg.PostgresError as error:
+                    found.append(f"{table}: {error}")
+            return found
+
+    @asynccontextmanager
+    async def _looking(self) -> AsyncIterator[Connection]:
+        """Connect without being opened, for long statements."""
+        connection = await self._first_connection({"application_name": "promint-bulk"})
+        try:
+            yield connection
+        except BROKEN as error:
+            raise unreachable(error) from None
+        finally:
+            await connection.close()
+
+    async def facts(self) -> PostgresFacts:
+        """Return facts about the server as the engine's session meets it."""
+        connection = await self._first_connection(SESSION, is_for_writing=False)
+        try:
+            version = await self._version(connection)
+            return await postgres_facts(self._dsn, connection, version, self._now)
+        except BROKEN as error:
+            raise unreachable(error) from None
+        finally:
+            await connection.close()
 
     # -- reads -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -36,14 +36,17 @@ from promint.domain.model import (
 )
 from promint.store import (
     Answer,
+    Busy,
     CodeImport,
     CodeImported,
+    DiskFailed,
     ExportedCode,
     Found,
     IdempotencyRecord,
     Reads,
     RequestBatch,
     RoomRequest,
+    StoreError,
     Tally,
     Unusable,
     Writes,
@@ -51,10 +54,19 @@ from promint.store import (
     migrations,
     sql,
 )
+from promint.store.facts import SqliteFacts, schema_refusal
 from promint.store.importing import import_batch, import_event, sort_out
 from promint.store.ordering import in_creation_order
+from promint.store.sqlite import backups
+from promint.store.sqlite.facts import sqlite_facts
 from promint.store.sqlite.jobs import SqliteJobs
-from promint.store.sqlite.reading import Readers, off_loop, translated, translating
+from promint.store.sqlite.reading import (
+    Readers,
+    is_disk_failure,
+    off_loop,
+    translated,
+    translating,
+)
 from promint.store.sqlite.searching import SqliteSearching
 from promint.store.sqlite.staging import SqliteStaging
 from promint.store.sqlite.transaction import SqliteTransaction, insert_profile, remember
@@ -110,13 +122,17 @@ class SqliteStore:
         self._moves_log = False
         self._is_reading = False
         self._locks: int | None = None
+        self.failure = ""
 
     # -- life ------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the file, made and migrated if need be."""
         await self.migrate()
-        self._lock_service()
+        if self.is_service:
+            self._lock_service()
+        else:
+            self._open_locks()
         self._writer = self._connect(cache_kib=WRITER_CACHE_KIB)
         self._reader = self._connect(cache_kib=READER_CACHE_KIB)
         self._checkpointer = self._connect()
@@ -127,26 +143,70 @@ class SqliteStore:
         if self._checkpointing is not None:
             self._checkpointing.cancel()
             await asyncio.gather(self._checkpointing, return_exceptions=True)
-            if self._try_lock(self._CHECKPOINT):
+            if not self.failure and self._try_lock(self._CHECKPOINT):
                 with contextlib.suppress(apsw.Error):
                     self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             for connection in (self._checkpointer, self._writer, self._reader):
-                connection.close()
+                with contextlib.suppress(apsw.Error):
+                    connection.close()
         self._readers.close()
         for executor in (self._thread, self._checkpoints):
             executor.shutdown()
-        if self._locks is not None:
-            os.close(self._locks)
+        self._unlock()
 
     async def migrate(self) -> int:
         """Create or bring forward the schema."""
-        try:
-            self._check_file()
+        with self._opening():
             with contextlib.suppress(OSError):
                 # Before SQLite makes it readable for all: it holds who has which code.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             with contextlib.closing(self._connect()) as connection:
                 return self._migrate(connection)
+
+    async def facts(self) -> SqliteFacts:
+        """Return facts about the file, which is not made if there is none."""
+
+        def connect() -> apsw.Connection:
+            connection = self._connect()
+            self._check_owner(connection)
+            return connection
+
+        with self._opening():
+            return sqlite_facts(self.path, connect)
+
+    async def back_up(self, file: Path, *, replace: bool) -> None:
+        """Copy the file through SQLite, so that the log is in the copy."""
+        with self._opening():
+            self._check_there()
+            backups.back_up(lambda: self._connect(read_only=True), file, replace=replace)
+
+    async def restore(self, file: Path, *, replace: bool) -> None:
+        """Copy a backup to where the store is to be; nobody may serve it."""
+        self._check_folder()
+        backups.check_backup(file, APPLICATION_ID)
+        self._lock_service()
+        try:
+            backups.put_back(file, Path(self.path), replace=replace)
+        finally:
+            self._unlock()
+
+    async def damage(self) -> list[str]:
+        """Return what SQLite finds wrong in its own file."""
+        with self._opening():
+            self._check_there()
+            with contextlib.closing(self._connect(read_only=True)) as connection:
+                return list(backups.damage(connection))
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Say in a sentence why the file cannot be opened; one that is not ours stays as it is.
+
+        Raises:
+            Unusable: it cannot.
+        """
+        try:
+            self._check_file()
+            yield
         except apsw.NotADBError:
             raise Unusable(
                 f"{self.path} is not an SQLite database. Name another file with --database."
@@ -162,9 +222,10 @@ class SqliteStore:
     def _check_file(self) -> None:
         """Refuse a file that is not ours before anything is changed in it."""
         file = Path(self.path).resolve()
-        if not file.parent.is_dir():
+        self._check_folder()
+        if file.exists() and not file.is_file():
             raise Unusable(
-                f"The folder {file.parent} does not exist. Make it, or name another file."
+                f"{self.path} is no file and cannot be opened. Name another with --database."
             )
         if not file.is_file() or not file.stat().st_size or Path(f"{file}-wal").exists():
             return
@@ -173,6 +234,15 @@ class SqliteStore:
         )
         with contextlib.closing(look):
             self._check_owner(look)
+
+    def _check_folder(self) -> None:
+        folder = Path(self.path).resolve().parent
+        if not folder.is_dir():
+            raise Unusable(f"The folder {folder} does not exist. Make it, or name another file.")
+
+    def _check_there(self) -> None:
+        if not Path(self.path).is_file():
+            raise Unusable(f"{self.path} does not exist. Name the store with --database.")
 
     def _check_owner(self, connection: apsw.Connection) -> None:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema")
@@ -197,11 +267,9 @@ class SqliteStore:
     def _step_forward(self, connection: apsw.Connection) -> None:
         version = _pragma(connection, "user_version")
         self._check_owner(connection)
-        if version > migrations.latest():
-            raise Unusable(
-                f"{self.path} was written by a newer Promint (schema {version}, this one "
-                f"knows {migrations.latest()}). Use that version, or restore a backup."
-            )
+        refusal = schema_refusal(version, migrations.latest(), migrates_itself=True)
+        if refusal:
+            raise Unusable(" ".join(refusal))
         for number, statements in migrations.steps(migrations.SQLITE):
             if number > version:
                 for statement in statements:
@@ -230,13 +298,21 @@ class SqliteStore:
 
     _SERVICE, _CHECKPOINT = 0, 1
 
-    def _lock_service(self) -> None:
+    def _open_locks(self) -> None:
         self._locks = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if self.is_service and not self._try_lock(self._SERVICE):
+
+    def _lock_service(self) -> None:
+        self._open_locks()
+        if not self._try_lock(self._SERVICE):
             raise Unusable(
                 f"Another promint serves {self.path} already. An SQLite file has one service; "
                 "stop the other one, or use PostgreSQL for several."
             )
+
+    def _unlock(self) -> None:
+        if self._locks is not None:
+            os.close(self._locks)
+            self._locks = None
 
     def _try_lock(self, which: int) -> bool:
         assert self._locks is not None
@@ -248,17 +324,24 @@ class SqliteStore:
 
     async def _checkpoint_forever(self) -> None:
         """Move the log into the database, from time to time, if no other process does."""
+        trouble = ""
         for tick in itertools.count(1):
             await asyncio.sleep(CHECKPOINT_INTERVAL_S)
             self._moves_log = self._moves_log or self._try_lock(self._CHECKPOINT)
-            pages, moved = self._log()
-            is_due = pages - moved >= CHECKPOINT_PAGES or (
-                tick % CHECKPOINT_TICKS == 0 and pages > moved
-            )
-            if self._moves_log and is_due:
-                try:
+            if not self._moves_log or self.failure:
+                continue
+            try:
+                pages, moved = self._log()
+                is_due = pages - moved >= CHECKPOINT_PAGES or (
+                    tick % CHECKPOINT_TICKS == 0 and pages > moved
+                )
+                if is_due:
                     await self._checkpoint()
-                except apsw.Error as error:
+                    trouble = ""
+            except apsw.Error as error:
+                self._write_error(error)
+                if trouble != str(error):
+                    trouble = str(error)
                     log.warning("the write-ahead log could not be moved: %s", error)
 
     async def _checkpoint(self) -> None:
@@ -322,7 +405,8 @@ class SqliteStore:
             return self._reader.execute(statement, parameters).fetchall()
 
     async def ping(self) -> None:
-        """Read one page."""
+        """Read one page, if what was written can be trusted."""
+        self._demand_disk()
         self._row("SELECT 1")
 
     async def token(self, digest: bytes) -> Token | None:
@@ -418,11 +502,29 @@ class SqliteStore:
 
     # -- writes ----------------------------------------------------------------------------
 
+    def _write_error(self, error: apsw.Error) -> StoreError:
+        """Make an error under a write ours; after one of the disk nothing is written any more."""
+        if not is_disk_failure(error):
+            return translated(error)
+        if not self.failure:
+            self.failure = (
+                f"The disk failed under {self.path} ({error}). Nothing is written any more, so "
+                "that nothing is answered which is not kept; start the service again once the "
+                "disk is in order."
+            )
+            log.critical("%s", self.failure)
+        return DiskFailed(str(error))
+
+    def _demand_disk(self) -> None:
+        if self.failure:
+            raise Busy(self.failure)
+
     @asynccontextmanager
     async def _write_transaction(self) -> AsyncIterator[apsw.Connection]:
         """Hold the one writing connection in a transaction; COMMIT waits off the loop."""
         writer = self._writer
         async with self._writing:
+            self._demand_disk()
             try:
                 writer.set_busy_timeout(0)
                 try:
@@ -434,7 +536,7 @@ class SqliteStore:
                 yield writer
                 await off_loop(self._thread, writer.execute, "COMMIT")
             except apsw.Error as error:
-                raise translated(error) from error
+                raise self._write_error(error) from error
             finally:
                 if writer.in_transaction:
                     with contextlib.suppress(apsw.Error):
@@ -562,8 +664,11 @@ class SqliteStore:
     async def on_writer(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Run work in the thread that also commits, with the lock held, in no transaction."""
         async with self._writing:
-            with translating():
+            self._demand_disk()
+            try:
                 return await off_loop(self._thread, work, self._writer)
+            except apsw.Error as error:
+                raise self._write_error(error) from error
 
     def log_pages(self) -> int:
         """Return how many pages of the write-ahead log wait to be moved."""

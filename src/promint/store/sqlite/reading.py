@@ -16,6 +16,32 @@ THREADS = 4
 Result = TypeVar("Result")
 
 
+NOT_OF_THE_DISK = {
+    apsw.SQLITE_IOERR_BLOCKED,
+    apsw.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    apsw.SQLITE_IOERR_LOCK,
+    apsw.SQLITE_IOERR_NOMEM,
+    apsw.SQLITE_IOERR_RDLOCK,
+    apsw.SQLITE_IOERR_SHMLOCK,
+    apsw.SQLITE_IOERR_SHMMAP,
+    apsw.SQLITE_IOERR_SHMOPEN,
+    apsw.SQLITE_IOERR_SHMSIZE,
+}
+"""Errors of input and output that say nothing about the disk: locks, memory, and room for the
+shared memory, which is what a full disk runs out of first."""
+
+
+def is_disk_failure(error: apsw.Error) -> bool:
+    """Say whether an error under a write means that the file cannot be trusted from here on.
+
+    A sync that failed is not tried again: the system may have thrown away what it could not
+    write, and call the second try a success.
+    """
+    if isinstance(error, apsw.IOError):
+        return getattr(error, "extendedresult", apsw.SQLITE_IOERR) not in NOT_OF_THE_DISK
+    return isinstance(error, (apsw.CorruptError, apsw.NotADBError))
+
+
 def translated(error: apsw.Error) -> StoreError:
     """Make a driver's error ours, by its code."""
     if isinstance(error, apsw.ConstraintError):
