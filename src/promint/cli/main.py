@@ -53,6 +53,7 @@ for command in (
     serving.settings,
     serving.openapi,
     admin.token,
+    admin.guesses,
     admin.database_group,
     programs.program,
     profiles.profile,

@@ -5,7 +5,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from promint.domain import programs
-from promint.domain.errors import BadValue, DatabaseNotFound, Duplicate, ProgramNotFound
+from promint.domain.errors import (
+    BadValue,
+    DatabaseNotFound,
+    Duplicate,
+    ProgramNotFound,
+    TokenNotFound,
+)
 from promint.domain.ids import IdMaker
 from promint.domain.model import (
     BUCKETS_MAX,
@@ -250,6 +256,31 @@ class Administration:
             return revoked
 
         return await in_transaction(self._store, work)
+
+    async def rotate_token(self, name: str) -> tuple[str, Token]:
+        """Give the living token of that name a new secret; the one before is dead.
+
+        Its id, rights and idempotency keys stay. Of several who ask at once, one gets a secret.
+
+        Raises:
+            TokenNotFound: there is none, or another has just rotated or revoked it.
+        """
+        for token in await self._store.tokens():
+            if token.name == name and token.revoked_at is None:
+                return await self._rotate(token)
+        raise TokenNotFound(name)
+
+    async def _rotate(self, token: Token) -> tuple[str, Token]:
+        secret = new_token(self._random_bytes(20))
+        now = self._now()
+
+        async def work(transaction: Transaction) -> Token:
+            if not await transaction.rotate_token(token, token_digest(secret), now):
+                raise TokenNotFound(f"{token.name}: another rotated or revoked it meanwhile")
+            await transaction.record([self._event(EventKind.TOKEN_ROTATED, token.id % BUCKETS_MAX)])
+            return replace(token, rotated_at=now)
+
+        return secret, await in_transaction(self._store, work)
 
     def _database_event(self, kind: EventKind, database_id: int) -> Event:
         return self._event(kind, database_id % BUCKETS_MAX)
