@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from promint import logs
 from promint.config import BadSetting, Settings, environment_of, read_settings
 from promint.domain.errors import BadValue, OutcomeUnknown, StoreBusy
 from promint.domain.guessing import Limits
@@ -269,9 +270,7 @@ async def _watch_stock(store: Store, ids: IdMaker, interval_s: float) -> None:
 
 def app_of_environment() -> App:
     """Return the application of this process's environment: what each worker starts."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     # An import works in a thread; the loop shall not wait 5 ms for each of its turns.
     sys.setswitchinterval(0.001)

@@ -104,8 +104,7 @@ def token_rotate(target: Target, name: str) -> None:
     """Give a token a new secret, shown this once. The old one is dead within a second."""
 
     async def work(store: Store, administration: Administration) -> str:
-        secret, _ = await administration.rotate_token(name)
-        return secret
+        return await administration.rotate_token(await administration.living_token(name))
 
     secret = run(target, work)
     answer(target, {"token": secret}, f"{secret}\n\nKeep it: it is not shown again.")

@@ -257,30 +257,34 @@ class Administration:
 
         return await in_transaction(self._store, work)
 
-    async def rotate_token(self, name: str) -> tuple[str, Token]:
-        """Give the living token of that name a new secret; the one before is dead.
-
-        Its id, rights and idempotency keys stay. Of several who ask at once, one gets a secret.
+    async def living_token(self, name: str) -> Token:
+        """Return the living token of that name.
 
         Raises:
-            TokenNotFound: there is none, or another has just rotated or revoked it.
+            TokenNotFound: there is none.
         """
         for token in await self._store.tokens():
             if token.name == name and token.revoked_at is None:
-                return await self._rotate(token)
+                return token
         raise TokenNotFound(name)
 
-    async def _rotate(self, token: Token) -> tuple[str, Token]:
+    async def rotate_token(self, token: Token) -> str:
+        """Give a token a new secret and return it; the one before is dead.
+
+        Id, rights and idempotency keys stay. Of those who saw the same token, one rotates it.
+
+        Raises:
+            TokenNotFound: it was rotated or revoked since it was read.
+        """
         secret = new_token(self._random_bytes(20))
-        now = self._now()
 
-        async def work(transaction: Transaction) -> Token:
-            if not await transaction.rotate_token(token, token_digest(secret), now):
-                raise TokenNotFound(f"{token.name}: another rotated or revoked it meanwhile")
+        async def work(transaction: Transaction) -> None:
+            if not await transaction.rotate_token(token, token_digest(secret), self._now()):
+                raise TokenNotFound(f"{token.name}: rotated or revoked meanwhile")
             await transaction.record([self._event(EventKind.TOKEN_ROTATED, token.id % BUCKETS_MAX)])
-            return replace(token, rotated_at=now)
 
-        return secret, await in_transaction(self._store, work)
+        await in_transaction(self._store, work)
+        return secret
 
     def _database_event(self, kind: EventKind, database_id: int) -> Event:
         return self._event(kind, database_id % BUCKETS_MAX)

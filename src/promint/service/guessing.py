@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from promint.domain import guessing
-from promint.domain.errors import PromintError, Throttled
+from promint.domain.errors import Throttled
 from promint.domain.guessing import (
     NETWORK,
     PROGRAM,
@@ -164,9 +164,7 @@ class Guard:
                 del self._waiting[:TAKEN_AT_ONCE]
                 try:
                     full = await self._take_batch([waiting.guess for waiting in batch])
-                except Exception as error:
-                    if not isinstance(error, PromintError):
-                        log.exception("wrong codes could not be counted")
+                except Exception as error:  # noqa: BLE001  # each caller gets it
                     for waiting in batch:
                         _settle(waiting.taken, error=error)
                 else:

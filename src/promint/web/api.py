@@ -30,7 +30,7 @@ from promint.domain.errors import (
 )
 from promint.domain.ids import IdMaker
 from promint.service import Call, Idempotency, Service
-from promint.store import Answer, ExportedCode
+from promint.store import Answer, ExportedCode, StoreError
 from promint.web.addresses import ClientNetworks
 from promint.web.calls import OPERATIONS, Operation
 from promint.web.transport import (
@@ -408,7 +408,8 @@ class Api:
             end = _export_end(form, is_empty=not started)
             await send({"type": "http.response.body", "body": end})
         except Exception as error:
-            log.error("request %s: the export broke off: %s", request.request_id, error)
+            said = error if isinstance(error, StoreError) else type(error).__name__
+            log.error("request %s: the export broke off: %s", request.request_id, said)
             if not started:
                 failed = self._render(StoreBusy(), form, request.request_id)
                 await self._send(failed, request, receive, send, unread=False)
