@@ -365,8 +365,8 @@ def rows_of(shop: Shop, code: str) -> list[tuple[Any, ...]]:
     codes = rows(
         url,
         "SELECT expires_at, expiry_source, attached_at IS NULL, activated_at IS NULL, "
-        "attach_count, activation_count, database_id, profile_id, version, fields, shard_key FROM promo_code "
-        "WHERE code_key = $1",
+        "attach_count, activation_count, database_id, profile_id, version, fields, shard_key "
+        "FROM promo_code WHERE code_key = $1",
         key,
     )
     events = rows(
