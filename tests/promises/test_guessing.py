@@ -15,11 +15,13 @@ import pytest
 
 from promint.domain.model import EventKind, Scope
 from tests.conftest import STORES, Stores
-from tests.races.conftest import planted
+from tests.races.builds import build_with
 from tests.races.gate import Gate
 from tests.races.ledger import Broken, demand, rows
 from tests.races.requests import Answer, Request, activate
 from tests.running import Running
+
+GUARD = "tests.promises.faults.guard:"
 
 WRONG_CODES = 3_000
 """100,000 make the figure of row 10; the rest of them are refused as cheaply as these."""
@@ -175,7 +177,7 @@ def test_whoever_is_over_the_limit_is_told_nothing_of_right_codes_either(
 def test_of_a_burst_nothing_is_told_beyond_the_limit(
     stores: Stores, tmp_path: Path, build: str
 ) -> None:
-    service = planted(build, stores.new("sqlite"), 1)
+    service = build_with(GUARD + build, stores.new("sqlite"), 1)
     try:
         burst = partial(guess_in_a_burst, begin(service, tmp_path / "log"))
         if build == "guesses_told_late":
@@ -188,7 +190,7 @@ def test_of_a_burst_nothing_is_told_beyond_the_limit(
 
 
 def test_the_count_finds_a_build_that_counts_carelessly(stores: Stores, tmp_path: Path) -> None:
-    service = planted("guesses_counted_carelessly", stores.new("postgres"), 3)
+    service = build_with(GUARD + "guesses_counted_carelessly", stores.new("postgres"), 3)
     try:
         guessing = begin(service, tmp_path / "log")
         with pytest.raises(Broken):

@@ -17,12 +17,14 @@ import pytest
 
 from promint.web.manage.openapi import ENDPOINTS
 from tests.conftest import Stores
-from tests.races.conftest import planted
+from tests.races.builds import build_with
 from tests.races.ledger import Broken, demand, rows
 from tests.running import Running
 from tests.web.callers import FORMS, send, speak
 from tests.web.conftest import Shop, make_shop
 from tests.web.manage.callers import Manager
+
+GUARD = "tests.promises.faults.guard:"
 
 CALL = "promocodes/get"
 SCHEMAS = "http://www.w3.org/2001/XMLSchema-instance"
@@ -237,7 +239,7 @@ def test_xml_reads_no_file_and_calls_nobody(service: Running, tmp_path: Path) ->
 def test_the_forms_find_a_build_that_resolves_entities(stores: Stores, tmp_path: Path) -> None:
     file = tmp_path / "marked"
     file.write_text("MARKED")
-    with planted("entities_resolved", stores.new("sqlite"), 1) as service:
+    with build_with(GUARD + "entities_resolved", stores.new("sqlite"), 1) as service:
         with canary() as listener, pytest.raises(Broken, match="tells of the file"):
             hold_no_fetch(service, file, listener.port)
         with pytest.raises(Broken):
@@ -336,7 +338,10 @@ def test_a_text_with_one_meaning_is_read(service: Running, value: str) -> None:
 
 
 def test_the_texts_find_a_build_that_reads_json_as_the_library_does(stores: Stores) -> None:
-    with planted("json_read_leniently", stores.new("sqlite"), 1) as service, pytest.raises(Broken):
+    with (
+        build_with(GUARD + "json_read_leniently", stores.new("sqlite"), 1) as service,
+        pytest.raises(Broken),
+    ):
         hold_one_meaning(service)
 
 

@@ -16,9 +16,11 @@ import pytest
 from promint.domain.model import Scope
 from promint.logs import CleanFormatter
 from tests.conftest import STORES, Stores
-from tests.races.conftest import planted
+from tests.races.builds import build_with
 from tests.races.ledger import Broken, demand
 from tests.running import Reply, Running
+
+GUARD = "tests.promises.faults.guard:"
 
 ROUNDS = 6
 """How often each way to send a secret is tried; 10,000 requests make the figure of row 28."""
@@ -223,7 +225,7 @@ def hold_fault(watched: Watched, reply: Reply, place: str) -> None:
 @pytest.fixture(params=STORES)
 def broken(request: pytest.FixtureRequest, stores: Stores, tmp_path: Path) -> Iterator[Watched]:
     """A service that breaks where a code asks for it."""
-    service = planted("breaks_where_asked", stores.new(request.param), 1)
+    service = build_with(GUARD + "breaks_where_asked", stores.new(request.param), 1)
     try:
         yield watch(service, tmp_path / "log")
     finally:
@@ -247,7 +249,7 @@ def test_a_fault_tells_nothing_and_is_one_line_of_the_log(broken: Watched) -> No
 def test_the_search_finds_a_build_that_writes_secrets(
     stores: Stores, tmp_path: Path, fault: str
 ) -> None:
-    service = planted(fault, stores.new("sqlite"), 1)
+    service = build_with(GUARD + fault, stores.new("sqlite"), 1)
     try:
         watched = watch(service, tmp_path / "log")
         send_everything(watched, 1)

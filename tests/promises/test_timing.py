@@ -17,8 +17,10 @@ from tests.conftest import STORES, Stores
 from tests.promises import timing
 from tests.promises.timing import T_MAX, Asked
 from tests.promises.walls import EVERYTHING, Tenant, two_tenants
-from tests.races.conftest import planted
+from tests.races.builds import build_with
 from tests.running import Running
+
+GUARD = "tests.promises.faults.guard:"
 
 IS_LONG = os.environ.get("PROMINT_PROVE_TIER", "quick") != "quick"
 SAMPLES = 20_000 if IS_LONG else 200
@@ -117,7 +119,7 @@ def test_two_refusals_take_the_same_time(timed: Timed, pair: str) -> None:
 
 
 def test_the_measure_finds_a_build_that_looks_first(stores: Stores) -> None:
-    with planted("foreign_looked_up_first", stores.new("sqlite"), 1) as service:
+    with build_with(GUARD + "foreign_looked_up_first", stores.new("sqlite"), 1) as service:
         timed = Timed(service, *two_tenants(service))
         first, second = PAIRS["a program of another and none"](timed)
 
