@@ -8,23 +8,21 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from promint.domain.model import EventKind, Scope
 from tests.conftest import STORES, Stores
+from tests.promises.proof import Proof, control, promise
 from tests.races.builds import build_with
 from tests.races.gate import Gate
-from tests.races.ledger import Broken, demand, rows
+from tests.races.ledger import demand, rows
 from tests.races.requests import Answer, Request, activate
 from tests.running import Running
 
 GUARD = "tests.promises.faults.guard:"
 
-WRONG_CODES = 3_000
-"""100,000 make the figure of row 10; the rest of them are refused as cheaply as these."""
 CLIENTS = 50
 PROCESSES = {"sqlite": 1, "postgres": 3}
 
@@ -106,9 +104,14 @@ def guess_in_a_burst(guessing: Guessing) -> None:
     demand(answers[-1].reason == "throttled", "the right code was told after", told(answers))
 
 
-def test_no_wrong_code_is_answered_beyond_the_limit_of_the_network(guessing: Guessing) -> None:
+@promise(10)
+def test_no_wrong_code_is_answered_beyond_the_limit_of_the_network(
+    guessing: Guessing, proof: Proof
+) -> None:
     started = time.time()
-    answers = guess_from(guessing.caller(), GUESSER, guesses(guessing.program, WRONG_CODES))
+    count = proof.size(quick=3_000, night=100_000)
+    answers = guess_from(guessing.caller(), GUESSER, guesses(guessing.program, count))
+    proof.trials(count, "wrong codes")
 
     is_exact(answers, LIMITS["NETWORK"])
     assert {answer.status for answer in answers if answer.reason == "throttled"} == {429}
@@ -124,8 +127,9 @@ def test_no_wrong_code_is_answered_beyond_the_limit_of_the_network(guessing: Gue
     assert "WRONG-" not in written
 
 
+@promise(10)
 def test_no_wrong_code_is_answered_beyond_the_limit_of_a_token_or_of_a_program(
-    guessing: Guessing,
+    guessing: Guessing, proof: Proof
 ) -> None:
     """One token from four networks; then a second and a third, until the program is full."""
     one, second, third = (guessing.caller() for _ in range(3))
@@ -142,9 +146,14 @@ def test_no_wrong_code_is_answered_beyond_the_limit_of_a_token_or_of_a_program(
     is_exact(guess(one, 20), LIMITS["TOKEN"])
     more = guess(second, 30) + guess(third, 40)
     is_exact(more, LIMITS["PROGRAM"] - LIMITS["TOKEN"])
+    proof.trials(3 * 4 * 300, "wrong codes")
 
 
-def test_who_sends_right_codes_loses_nothing_while_others_guess(guessing: Guessing) -> None:
+@promise(10)
+def test_who_sends_right_codes_loses_nothing_while_others_guess(
+    guessing: Guessing, proof: Proof
+) -> None:
+    count = proof.size(quick=3_000, night=30_000)
     guesser = guessing.caller()
     customers = [
         (guessing.caller(), address) for address in (GUESSER, NEIGHBOUR, ELSEWHERE, ELSEWHERE)
@@ -152,19 +161,21 @@ def test_who_sends_right_codes_loses_nothing_while_others_guess(guessing: Guessi
     right = [look_up(guessing.program, "RIGHT")] * 400
 
     with ThreadPoolExecutor(len(customers) + 1) as pool:
-        guessed = pool.submit(guess_from, guesser, GUESSER, guesses(guessing.program, WRONG_CODES))
+        guessed = pool.submit(guess_from, guesser, GUESSER, guesses(guessing.program, count))
         served = [pool.submit(guess_from, caller, address, right) for caller, address in customers]
 
     for wave in served:
         assert told(wave.result()) == {"": len(right)}
     is_exact(guessed.result(), LIMITS["NETWORK"])
+    proof.trials(len(customers) * len(right), "right codes beside a guesser")
 
 
+@promise(10)
 def test_whoever_is_over_the_limit_is_told_nothing_of_right_codes_either(
     guessing: Guessing,
 ) -> None:
     caller = guessing.caller()
-    guess_from(caller, GUESSER, guesses(guessing.program, WRONG_CODES))
+    guess_from(caller, GUESSER, guesses(guessing.program, 200))
 
     reply = caller.call("promocodes/get", {"loyalty_id": guessing.program, "code": "RIGHT"})
 
@@ -173,35 +184,49 @@ def test_whoever_is_over_the_limit_is_told_nothing_of_right_codes_either(
     assert 1 <= int(reply.headers["retry-after"]) <= 61
 
 
-@pytest.mark.parametrize("build", ["look_ups_take_long", "guesses_told_late"])
+@promise(10, store="sqlite")
 def test_of_a_burst_nothing_is_told_beyond_the_limit(
-    stores: Stores, tmp_path: Path, build: str
+    stores: Stores, tmp_path: Path, proof: Proof
 ) -> None:
-    service = build_with(GUARD + build, stores.new("sqlite"), 1)
+    service = build_with(GUARD + "look_ups_take_long", stores.new("sqlite"))
     try:
-        burst = partial(guess_in_a_burst, begin(service, tmp_path / "log"))
-        if build == "guesses_told_late":
-            with pytest.raises(Broken, match="the right code was told"):
-                burst()
-        else:
-            burst()
+        guess_in_a_burst(begin(service, tmp_path / "log"))
+        proof.trials(200, "wrong codes at once")
     finally:
         service.stop()
 
 
-def test_the_count_finds_a_build_that_counts_carelessly(stores: Stores, tmp_path: Path) -> None:
-    service = build_with(GUARD + "guesses_counted_carelessly", stores.new("postgres"), 3)
-    try:
-        guessing = begin(service, tmp_path / "log")
-        with pytest.raises(Broken):
-            is_exact(
-                guess_from(guessing.caller(), GUESSER, guesses(guessing.program, WRONG_CODES)),
-                LIMITS["NETWORK"],
-            )
-    finally:
-        service.stop()
+@control(10, fault="guesses_counted_carelessly", store="postgres")
+def test_the_count_finds_a_build_that_counts_carelessly(
+    stores: Stores, tmp_path: Path, proof: Proof
+) -> None:
+    def attempt(_: int) -> None:
+        service = build_with(GUARD + "guesses_counted_carelessly", stores.new("postgres"), 3)
+        try:
+            guessing = begin(service, tmp_path / "log")
+            answers = guess_from(guessing.caller(), GUESSER, guesses(guessing.program, 1_000))
+            is_exact(answers, LIMITS["NETWORK"])
+        finally:
+            service.stop()
+
+    proof.control(attempt, runs=5)
 
 
+@control(10, fault="guesses_told_late", store="sqlite")
+def test_the_burst_finds_a_build_that_tells_late(
+    stores: Stores, tmp_path: Path, proof: Proof
+) -> None:
+    def attempt(_: int) -> None:
+        service = build_with(GUARD + "guesses_told_late", stores.new("sqlite"))
+        try:
+            guess_in_a_burst(begin(service, tmp_path / "log"))
+        finally:
+            service.stop()
+
+    proof.control(attempt)
+
+
+@promise(10, store="sqlite")
 def test_the_address_that_a_trusted_proxy_reports_counts(stores: Stores, tmp_path: Path) -> None:
     service = Running(stores.new("sqlite"), environment={"PROMINT_TRUSTED_PROXIES": "127.0.0.1"})
     try:
@@ -221,6 +246,7 @@ def test_the_address_that_a_trusted_proxy_reports_counts(stores: Stores, tmp_pat
         service.stop()
 
 
+@promise(10)
 def test_a_trusted_proxy_that_is_no_address_is_said_at_the_start(tmp_path: Path) -> None:
     started = subprocess.run(
         [sys.executable, "-m", "promint", "serve", "--database", f"sqlite:///{tmp_path}/a.db"],
