@@ -44,6 +44,10 @@ BEGIN_JOBS = {"generate_codes", "change_codes", "import_file", "attach_list"}
 """One cell of each is enough: every job is a process."""
 
 
+ENDS = {"profiles/delete", "delete_profile", "revoke_token"}
+"""What takes things away that others are asked about; it comes last."""
+
+
 @dataclass
 class Tenant:
     """What one tenant has. `ids` are by the names of `NOT_FOUND`, and `profile_id`."""
@@ -119,10 +123,14 @@ def make_tokens(service: Running, tenant: Tenant) -> None:
 
 
 def two_tenants(service: Running) -> tuple[Tenant, Tenant]:
-    return (
-        make_tenant(service, "alpha", 111_111_111, 121_212_121),
-        make_tenant(service, "bravo", 222_222_222, 212_121_212),
-    )
+    alpha = make_tenant(service, "alpha", 111_111_111, 121_212_121)
+    bravo = make_tenant(service, "bravo", 222_222_222, 212_121_212)
+    # Each one's profile also holds a code of a program that it does not open.
+    for holder, lender in ((alpha, bravo), (bravo, alpha)):
+        program = service.program([lender.code("LENT")], name=f"{lender.name} lent")
+        body = {"db_id": holder.ids["db_id"], "profile_id": holder.ids["profile_id"]}
+        Manager(service).ask("POST", f"/programs/{program}/attach", body)
+    return alpha, bravo
 
 
 # -- what is asked ---------------------------------------------------------------------------
@@ -302,6 +310,9 @@ class Walls:
         assert endpoint.example is not None
         query = endpoint.example.path.partition("?")[2]
         query = re.sub(r"\b(db_id|loyalty_id)=\d+", lambda m: f"{m[1]}={values[m[1]]}", query)
+        if cell.target == OWN:
+            # A list that is not narrowed by the caller is narrowed by the token.
+            query = re.sub(r"\bloyalty_id=\d+", "", query)
         query = re.sub(r"&?(name|prefix|kind|state|after|limit|email)=[^&]*", "", query).strip("&")
         if endpoint.name == "list_codes" and cell.database != OWN:
             query = f"db_id={values['db_id']}&email=ann@example.com"
@@ -388,4 +399,4 @@ def hold_the_wall(service: Running, asking: Tenant, other: Tenant, cells: Iterab
 def all_cells(tenant: Tenant) -> list[Cell]:
     """Return every cell, those about others first, so that a hole is met before one's own end."""
     cells = [*vendor_cells(tenant.tokens), *manage_cells(tenant.tokens)]
-    return sorted(cells, key=lambda cell: cell.target == OWN)
+    return sorted(cells, key=lambda cell: (cell.target == OWN, cell.call in ENDS))

@@ -185,3 +185,37 @@ def exceptions_logged_whole() -> None:
         format=logging.Formatter.format,
         formatException=logging.Formatter.formatException,
     )
+
+
+def answers_with_the_exception() -> None:
+    """Tell the caller what went wrong, in full, as a service in debug mode does."""
+    import traceback
+
+    from promint.domain.errors import InternalError
+    from promint.web.api import Api
+
+    breaks_where_asked()
+    render = Api._render
+
+    def render_with_trace(self: Api, error: Any, form: Any, request_id: str) -> Any:
+        if isinstance(error, InternalError):
+            error.text = f"{error.text} {traceback.format_exc()}"
+        return render(self, error, form, request_id)
+
+    _patch(Api, _render=render_with_trace)
+
+
+def owned_fields_taken() -> None:
+    """Take a column of the store from the request, where the caller names it."""
+    from promint.wire import shapes
+
+    read = shapes.update_request
+
+    def read_and_take(fields: Any) -> Any:
+        request = read(fields)
+        if "expires_at" not in fields:
+            return request
+        return request._replace(changes_expiry=True, expires_at=4_000_000_000_000_000)
+
+    assert hasattr(shapes, "update_request")
+    shapes.update_request = read_and_take

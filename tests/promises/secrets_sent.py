@@ -1,31 +1,22 @@
-"""What the service writes holds no token and no whole code, not even when it breaks (28, 52)."""
+"""Tokens and codes are sent in every way there is, and looked for in all that is written."""
 
 import itertools
-import logging
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from promint.domain.model import Scope
-from promint.logs import CleanFormatter
-from tests.conftest import STORES, Stores
 from tests.races.builds import build_with
-from tests.races.ledger import Broken, demand
+from tests.races.ledger import demand
 from tests.running import Reply, Running
 
 GUARD = "tests.promises.faults.guard:"
 
-ROUNDS = 6
-"""How often each way to send a secret is tried; 10,000 requests make the figure of row 28."""
-FAULTS_FORCED = 48
-"""Row 52 asks for 500."""
 PLACES = ("get", "decide", "attach", "database", "profiles", "manage", "outside")
 """Where the build `breaks_where_asked` breaks, each with code and token in the exception."""
 
@@ -82,9 +73,18 @@ def commands_of(service: Running) -> bytes:
     return b"\n".join(line for line in shown.splitlines() if ours & set(line.split()[:2]))
 
 
-def watch(service: Running, log: Path) -> Watched:
+@contextmanager
+def watched_build(fault: str, url: str, log: Path) -> Iterator[Watched]:
+    """Run a build with a fault, and watch what it writes."""
+    service = build_with(GUARD + fault, url)
     service.log = log
-    service.start()
+    try:
+        yield _watch(service.start(), log)
+    finally:
+        service.stop()
+
+
+def _watch(service: Running, log: Path) -> Watched:
     database = service.database()
     return Watched(service, log, service.program(), database, service.profiles(database, 1)[0])
 
@@ -217,90 +217,3 @@ def hold_fault(watched: Watched, reply: Reply, place: str) -> None:
     demand("server" not in reply.headers, reply.headers)
     lines = [line for line in watched.log.read_text().splitlines() if request_id in line]
     demand(len(lines) == 1, place, "has", len(lines), "lines in the log")
-
-
-# -- the promises --------------------------------------------------------------------------
-
-
-@pytest.fixture(params=STORES)
-def broken(request: pytest.FixtureRequest, stores: Stores, tmp_path: Path) -> Iterator[Watched]:
-    """A service that breaks where a code asks for it."""
-    service = build_with(GUARD + "breaks_where_asked", stores.new(request.param), 1)
-    try:
-        yield watch(service, tmp_path / "log")
-    finally:
-        service.stop()
-
-
-def test_nothing_that_is_written_holds_a_token_or_a_whole_code(broken: Watched) -> None:
-    send_everything(broken, ROUNDS)
-    break_everywhere(broken, len(PLACES))
-
-    broken.hold()
-
-
-def test_a_fault_tells_nothing_and_is_one_line_of_the_log(broken: Watched) -> None:
-    break_everywhere(broken, FAULTS_FORCED)
-
-    broken.hold()
-
-
-@pytest.mark.parametrize("fault", ["requests_logged", "exceptions_logged_whole"])
-def test_the_search_finds_a_build_that_writes_secrets(
-    stores: Stores, tmp_path: Path, fault: str
-) -> None:
-    service = build_with(GUARD + fault, stores.new("sqlite"), 1)
-    try:
-        watched = watch(service, tmp_path / "log")
-        send_everything(watched, 1)
-        if fault == "exceptions_logged_whole":
-            # "get": its exception repeats the code and nothing else.
-            break_everywhere(watched, 1)
-        with pytest.raises(Broken, match="a secret was written"):
-            watched.hold()
-    finally:
-        service.stop()
-
-
-def test_commands_show_no_token_but_the_one_that_they_make(tmp_path: Path) -> None:
-    environment = {**os.environ, "PROMINT_DATABASE_URL": f"sqlite:///{tmp_path}/a.db"}
-
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "promint", *arguments]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=60
-        )
-        return done.stdout + done.stderr
-
-    (made,) = re.findall(r"promint_\w+", run("token", "create", "till"))
-    (again,) = re.findall(r"promint_\w+", run("token", "rotate", "till"))
-    listed = run("token", "list", "--json") + run("guesses") + run("settings")
-
-    assert made != again
-    assert made not in listed
-    assert again not in listed
-
-
-def test_a_log_line_masks_what_looks_like_a_token_and_keeps_its_end() -> None:
-    secret = "promint_0123456789abcdefghijklmnopqQ2Xy9z"
-    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "with %s", (secret,), None)
-
-    assert CleanFormatter("%(message)s").format(record) == "with promint_…Xy9z"
-
-
-def test_a_cause_is_written_without_its_words() -> None:
-    def fail() -> None:
-        try:
-            raise KeyError("SPRING-1234")
-        except KeyError as error:
-            raise ValueError("SPRING-1234 again") from error
-
-    with pytest.raises(ValueError, match="again") as caught:
-        fail()
-    raised = (caught.type, caught.value, caught.tb)
-    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "broke", (), raised)
-    text = CleanFormatter("%(message)s").format(record)
-
-    assert "SPRING-1234 again" not in text.replace('raise ValueError("SPRING-1234 again")', "")
-    places = [text.index(word) for word in ("builtins.KeyError", "and then", "builtins.ValueError")]
-    assert places == sorted(places)
