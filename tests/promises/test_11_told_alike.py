@@ -1,10 +1,8 @@
-"""How long a refusal takes says nothing of what is there (rows 11 and 30).
+"""How long a refusal takes says nothing of what is there.
 
-Times are reported in `make test`, which may run on a busy machine; with PROMINT_PROVE_TIER=night
-or release the samples are many, and the limit is asserted.
+Quick, which may run on a busy machine, reports the figure; night and release assert it.
 """
 
-import os
 import secrets
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,15 +13,16 @@ import pytest
 from promint.service.access import TOKEN_PREFIX, _base62, new_token
 from tests.conftest import STORES, Stores
 from tests.promises import timing
+from tests.promises.proof import Proof, control, promise
+from tests.promises.results import Tier
 from tests.promises.timing import T_MAX, Asked
 from tests.promises.walls import EVERYTHING, Tenant, two_tenants
 from tests.races.builds import build_with
+from tests.races.ledger import demand
 from tests.running import Running
 
 GUARD = "tests.promises.faults.guard:"
 
-IS_LONG = os.environ.get("PROMINT_PROVE_TIER", "quick") != "quick"
-SAMPLES = 20_000 if IS_LONG else 200
 ABSENT = 2_000_000_000
 
 
@@ -107,25 +106,33 @@ def timed(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Timed]:
         yield Timed(service, *two_tenants(service))
 
 
+@promise(11, 30)
 @pytest.mark.parametrize("pair", PAIRS)
-def test_two_refusals_take_the_same_time(timed: Timed, pair: str) -> None:
+def test_two_refusals_take_the_same_time(timed: Timed, pair: str, proof: Proof) -> None:
     first, second = PAIRS[pair](timed)
+    samples = proof.size(quick=200, night=20_000)
 
-    seed = secrets.randbelow(1 << 30)
-    t = timing.compare(timed.service, first, second, SAMPLES, seed)
+    t = timing.compare(timed.service, first, second, samples, proof.seed)
 
-    print(f"{pair}: t = {t:.2f} over {SAMPLES} of each, seed {seed}")  # noqa: T201  # this is the report
-    assert not IS_LONG or abs(t) < T_MAX
+    proof.figure(f"t, {pair}", t)
+    proof.trials(2 * samples, "timed refusals")
+    demand(proof.tier is Tier.QUICK or abs(t) < T_MAX, pair, "differ, t =", t)
 
 
-def test_the_measure_finds_a_build_that_looks_first(stores: Stores) -> None:
-    with build_with(GUARD + "foreign_looked_up_first", stores.new("sqlite"), 1) as service:
+@control(11, 30, fault="a program is looked for before its rights", store="sqlite")
+def test_the_measure_finds_a_build_that_looks_first(stores: Stores, proof: Proof) -> None:
+    with build_with(GUARD + "foreign_looked_up_first", stores.new("sqlite")) as service:
         timed = Timed(service, *two_tenants(service))
         first, second = PAIRS["a program of another and none"](timed)
 
-        assert abs(timing.compare(service, first, second, 200, seed=1)) > T_MAX
+        def attempt(seed: int) -> None:
+            t = timing.compare(service, first, second, 200, seed)
+            demand(abs(t) < T_MAX, "t =", t)
+
+        proof.control(attempt)
 
 
+@promise(11)
 def test_the_measure_is_welch_s() -> None:
     assert timing.welch([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) == 0
     assert timing.welch([2.0, 4.0, 6.0, 8.0], [1.0, 2.0, 3.0]) == pytest.approx(2.1, abs=0.1)
