@@ -58,6 +58,16 @@ lock: setup ## Take the newest versions of all packages into requirements/.
 	$(LOCK) --upgrade --output-file requirements/runtime.txt >/dev/null
 	$(LOCK) --upgrade --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt >/dev/null
 
+.PHONY: audit
+audit: setup ## Ask an advisory service about every locked package (needs the internet).
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.txt
+
+.PHONY: sbom
+sbom: setup ## Write build/sbom.json, a CycloneDX list of everything that is installed.
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	--output-file build/sbom.json $(BIN)/python
+
 .PHONY: system
 system: ## Install the system's PostgreSQL, SQLite and wrk for tests and benchmarks (root, Debian or Ubuntu).
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \

@@ -1,6 +1,7 @@
 """The tools that build, check and test the project do what they promise."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -8,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 import pytest
@@ -80,6 +82,29 @@ def test_the_development_lock_has_the_versions_that_users_run() -> None:
 
     assert runtime
     assert runtime <= development
+
+
+def unlisted(sbom: dict[str, Any]) -> set[str]:
+    """Return what is installed and does not stand in a bill of materials with its version."""
+    listed = {(one["name"].lower(), one["version"]) for one in sbom["components"]}
+    return {
+        found.name
+        for found in distributions()
+        if found.name != "promint" and (found.name.lower(), found.version) not in listed
+    }
+
+
+def test_the_bill_of_materials_lists_everything_that_is_installed() -> None:
+    subprocess.run(["make", "sbom"], cwd=ROOT, capture_output=True, check=True)
+
+    sbom = json.loads((ROOT / "build/sbom.json").read_text())
+
+    assert sbom["bomFormat"] == "CycloneDX"
+    assert sbom["metadata"]["component"]["name"] == "promint"
+    assert len(sbom["components"]) > 50
+    assert unlisted(sbom) == set()
+    dropped = sbom["components"].pop()
+    assert {name.lower() for name in unlisted(sbom)} == {dropped["name"].lower()}
 
 
 @pytest.mark.parametrize("binaries", [None, embedded_binaries()], ids=["found", "embedded"])

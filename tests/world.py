@@ -52,7 +52,9 @@ class World:
         self.run(self.store.open())
         self.ids = ids or new_ids()
         self.service: Service
-        self.service, self.engine = make_service(self.store, self.settings, self.ids)
+        self.service, self.engine = make_service(
+            self.store, self.settings, self.ids, now=lambda: self.now
+        )
         self.administration = Administration(
             self.store, ids=self.ids, now=lambda: self.now, random_bytes=os.urandom
         )
@@ -65,14 +67,19 @@ class World:
         self.run(self.store.close())
         self.runner.close()
 
-    def call(self, key: str | None = None, digest: bytes = b"same") -> Call:
-        """Return a call at this moment, with an idempotency key if one is named."""
+    def call(
+        self, key: str | None = None, digest: bytes = b"same", network: str | None = None
+    ) -> Call:
+        """Return a call at this moment, with an idempotency key if one is named.
+
+        Wrong codes are counted where it comes from a network.
+        """
 
         def render(outcome: Any) -> Answer:
             return Answer(200, getattr(outcome, "reason", ""), "text", repr(outcome).encode())
 
         idempotency = Idempotency(key, digest, render) if key else None
-        return Call(self.token, "request-1", self.now, idempotency)
+        return Call(self.token, "request-1", self.now, idempotency, network)
 
     # -- what there is ---------------------------------------------------------------------
 

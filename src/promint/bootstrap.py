@@ -7,11 +7,14 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from promint import logs
 from promint.config import BadSetting, Settings, environment_of, read_settings
 from promint.domain.errors import BadValue, OutcomeUnknown, StoreBusy
+from promint.domain.guessing import Limits
 from promint.domain.ids import IdMaker
 from promint.domain.rude import DEFAULT_WORDS, RudeWords
 from promint.engine import Engine
@@ -20,6 +23,7 @@ from promint.safety.process import process_facts
 from promint.service import Service
 from promint.service.drawing import CodeSource
 from promint.service.forgetting import forget_changes
+from promint.service.guessing import Guard
 from promint.service.job_processes import JobProcesses
 from promint.service.means import Means
 from promint.service.stock import Stock
@@ -27,6 +31,7 @@ from promint.store import Store, StoreError, Unusable
 from promint.store.facts import StoreFacts
 from promint.store.postgres import PostgresStore
 from promint.store.sqlite import SqliteStore
+from promint.web.addresses import ClientNetworks
 from promint.web.api import Api
 from promint.web.app import App
 from promint.web.manage.app import Manage
@@ -41,6 +46,8 @@ FORGET_MOST = 1_000
 JOB_COMMAND = (sys.executable, "-m", "promint")
 """What a job's process runs, with `job run …` behind it."""
 DAY_S = 86_400.0
+WRONG_CODES_DAYS = 30
+"""How long a count of wrong codes is kept that nothing was added to."""
 
 SQLITE = "sqlite:///"
 POSTGRES = ("postgresql://", "postgres://")
@@ -130,12 +137,37 @@ def _rude_words(path: str) -> RudeWords:
         raise BadSetting(f"PROMINT_RUDE_WORDS_FILE cannot be used: {error}") from error
 
 
+def wrong_code_limits(settings: Settings) -> Limits:
+    """Return how many wrong codes a minute are answered."""
+    return Limits(
+        settings.wrong_codes_per_token,
+        settings.wrong_codes_per_network,
+        settings.wrong_codes_per_program,
+    )
+
+
+def client_networks(settings: Settings) -> ClientNetworks:
+    """Return what tells where a request comes from.
+
+    Raises:
+        BadSetting: a trusted proxy is no address, or the header is of no proxy that we know.
+    """
+    try:
+        return ClientNetworks(settings.trusted_proxies, settings.client_address_header)
+    except ValueError as error:
+        raise BadSetting(
+            f"PROMINT_TRUSTED_PROXIES or PROMINT_CLIENT_ADDRESS_HEADER cannot be used: {error}"
+        ) from error
+
+
 def make_means(store: Store) -> Means:
     """Return what the use cases of a command need: the operator asks."""
     return Means(store, new_ids(), utc_now, os_random)
 
 
-def make_service(store: Store, settings: Settings, ids: IdMaker) -> tuple[Service, Engine]:
+def make_service(
+    store: Store, settings: Settings, ids: IdMaker, *, now: Callable[[], int] = utc_now
+) -> tuple[Service, Engine]:
     """Return the use cases over an open store, and the engine that has to be drained."""
     engine = Engine(
         store,
@@ -150,6 +182,7 @@ def make_service(store: Store, settings: Settings, ids: IdMaker) -> tuple[Servic
         engine,
         ids=ids,
         codes=code_source(settings),
+        guard=Guard(store, ids=ids, now=now, limits=wrong_code_limits(settings)),
         monotonic=time.monotonic,
         cache_s=settings.cache_s,
         idempotency_s=settings.idempotency_hours * 3600,
@@ -184,6 +217,7 @@ def make_app(settings: Settings) -> App:
         import_body_bytes_max=settings.import_body_bytes_max,
         import_codes_max=settings.import_codes_max,
         always_200=settings.always_200,
+        networks=client_networks(settings),
     )
     manage = Manage(
         service,
@@ -220,7 +254,10 @@ def make_app(settings: Settings) -> App:
 
 
 async def _forget_forever(store: Store, undo_s: float) -> None:
-    """Remove what has had its time, a few rows at once: idempotency keys, what batches did."""
+    """Remove what has had its time, a few rows at once.
+
+    Idempotency keys, what batches did, counts of wrong codes.
+    """
     pause_s = FORGET_INTERVAL_S
     while True:
         await asyncio.sleep(pause_s)
@@ -231,6 +268,7 @@ async def _forget_forever(store: Store, undo_s: float) -> None:
                 pause_s = FORGET_PAUSE_S
             if await forget_changes(store, now, now - int(undo_s * 1e6)):
                 pause_s = FORGET_PAUSE_S
+            await store.forget_wrong_codes(now - int(WRONG_CODES_DAYS * DAY_S * 1e6))
         except (StoreError, StoreBusy, OutcomeUnknown) as error:
             log.warning("what has had its time stays for now: %s", error)
 
@@ -248,9 +286,7 @@ async def _watch_stock(store: Store, ids: IdMaker, interval_s: float) -> None:
 
 def app_of_environment() -> App:
     """Return the application of this process's environment: what each worker starts."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     # An import works in a thread; the loop shall not wait 5 ms for each of its turns.
     sys.setswitchinterval(0.001)

@@ -56,6 +56,19 @@ class Settings:
     cache_s: float = _setting(
         0.5, "seconds", "how long tokens, programs and databases are believed without asking"
     )
+    wrong_codes_per_token: int = _setting(
+        600, "wrong codes a minute", "how many wrong codes of one token are answered"
+    )
+    wrong_codes_per_network: int = _setting(
+        60, "wrong codes a minute", "the same of one network: /24 of IPv4, /64 of IPv6"
+    )
+    wrong_codes_per_program: int = _setting(6000, "wrong codes a minute", "the same in one program")
+    trusted_proxies: str = _setting(
+        "", "addresses", "the proxies that are believed who calls: 10.0.0.7, 10.1.0.0/16"
+    )
+    client_address_header: str = _setting(
+        "X-Forwarded-For", "header", "where they say it: X-Forwarded-For or Forwarded"
+    )
     queue_max: int = _setting(
         4096, "requests", "how many changes may wait for the store before new ones get 503"
     )

@@ -413,7 +413,7 @@ class Engine:
                 log.exception("a batch failed in a way that no rule foresees")
                 for operation in operations:
                     operation.in_doubt = True
-                return await self._halve(operations, Poisoned(str(error)))
+                return await self._halve(operations, Poisoned(type(error).__name__))
             else:
                 return self._answer(operations)
             tries += 1
@@ -423,7 +423,7 @@ class Engine:
     async def _halve(self, operations: list[Operation], error: Exception) -> None:
         if len(operations) == 1:
             if isinstance(error, Poisoned):
-                log.error("the store refuses a request: %s", error)
+                log.error("request %s: the store refuses it: %s", operations[0].request_id, error)
                 self._fail(operations, InternalError)
             elif isinstance(error, TryAgain):
                 self._postpone(operations[0])

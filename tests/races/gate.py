@@ -20,10 +20,14 @@ TIMEOUT_S = 120.0
 class Gate:
     """Connections to the processes of a service, in turn; leaving it closes them."""
 
-    def __init__(self, service: Running, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self, service: Running, connections: int = CONNECTIONS, *, address: str = "127.0.0.1"
+    ) -> None:
+        """Connect from `address`, which is one of this machine."""
         self._service = service
         self._connections = [
-            _Connection(service.ports[number % len(service.ports)]) for number in range(connections)
+            _Connection(service.ports[number % len(service.ports)], address)
+            for number in range(connections)
         ]
 
     def __enter__(self) -> Self:
@@ -61,8 +65,10 @@ class Gate:
 
 
 class _Connection:
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    def __init__(self, port: int, address: str) -> None:
+        self._socket = socket.create_connection(
+            ("127.0.0.1", port), timeout=TIMEOUT_S, source_address=(address, 0)
+        )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._last = b""
 

@@ -4,7 +4,18 @@ from typing import Any
 
 import click
 
-from promint.cli.output import ID, NEW_ID, Target, answer, command_options, listing, run, table
+from promint.bootstrap import utc_now, wrong_code_limits
+from promint.cli.output import (
+    ID,
+    NEW_ID,
+    Target,
+    answer,
+    command_options,
+    listing,
+    run,
+    settings_of,
+    table,
+)
 from promint.domain.errors import DatabaseNotFound
 from promint.domain.model import Database, Scope
 from promint.service.administration import Administration
@@ -14,7 +25,7 @@ from promint.wire.moments import write_moment
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke API tokens."""
+    """Create, list, rotate and revoke API tokens."""
 
 
 @token.command("create")
@@ -77,12 +88,26 @@ def token_list(target: Target) -> None:
                 "programs": sorted(token.programs) if token.programs is not None else "all",
                 "databases": sorted(token.databases) if token.databases is not None else "all",
                 "created": write_moment(token.created_at),
+                "rotated": write_moment(token.rotated_at),
                 "revoked": write_moment(token.revoked_at),
             }
             for token in await store.tokens()
         ]
 
     table(target, "tokens", run(target, work))
+
+
+@token.command("rotate")
+@click.argument("name")
+@command_options
+def token_rotate(target: Target, name: str) -> None:
+    """Give a token a new secret, shown this once. The old one is dead within a second."""
+
+    async def work(store: Store, administration: Administration) -> str:
+        return await administration.rotate_token(await administration.living_token(name))
+
+    secret = run(target, work)
+    answer(target, {"token": secret}, f"{secret}\n\nKeep it: it is not shown again.")
 
 
 @token.command("revoke")
@@ -98,6 +123,37 @@ def token_revoke(target: Target, name: str) -> None:
     if not revoked:
         raise click.ClickException(f"There is no living token named {name!r}.")
     answer(target, {"revoked": revoked}, f"Revoked: {name}")
+
+
+@click.command("guesses")
+@click.option(
+    "--limit", "most", type=click.IntRange(1, 10_000), default=100, help="The most lines."
+)
+@command_options
+def guesses(target: Target, most: int) -> None:
+    """Show where wrong codes come from, and where guessing was stopped.
+
+    One line for each token, network and program that sent one, the latest first. What was silent
+    for 30 days is forgotten; each stop stays as an event.
+    """
+    limits = wrong_code_limits(settings_of(target))
+
+    async def work(store: Store, administration: Administration) -> list[dict[str, Any]]:
+        now = utc_now()
+        return [
+            {
+                "kind": wrong.counted.kind,
+                "subject": wrong.counted.subject,
+                "last_minute": wrong.count(now),
+                "limit": limits.of(wrong.counted),
+                "stops": wrong.stops,
+                "stopped": write_moment(wrong.stopped_at),
+                "latest": write_moment(wrong.updated_at),
+            }
+            for wrong in await store.wrong_codes(most)
+        ]
+
+    table(target, "guesses", run(target, work))
 
 
 @click.group("database")

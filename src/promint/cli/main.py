@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from promint import __version__
+from promint import __version__, logs
 from promint.cli import (
     admin,
     backups,
@@ -44,7 +44,7 @@ def main(context: click.Context, database: str | None, as_json: bool) -> None:
 
     Start with: promint demo
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure(logging.WARNING, "%(levelname)s %(name)s: %(message)s")
     context.obj = Target(database, as_json)
 
 
@@ -55,6 +55,7 @@ for command in (
     serving.settings,
     serving.openapi,
     admin.token,
+    admin.guesses,
     admin.database_group,
     programs.program,
     profiles.profile,

@@ -359,9 +359,13 @@ class Unavailable(PromintError):
 
 
 class Throttled(Unavailable):
-    """Too many wrong codes came from here."""
+    """Too many wrong codes came from here. `retry_after_s`: when one more may be tried."""
 
     number, reason, text = 429, "throttled", "Too many requests"
+
+    def __init__(self, detail: str = "", retry_after_s: int = 60) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class InternalError(Unavailable):

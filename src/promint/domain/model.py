@@ -44,7 +44,8 @@ class Scope(StrEnum):
 class Token:
     """An API token as the store knows it: never the secret, only what it opens.
 
-    `programs` and `databases` narrow it; None means all of them.
+    `programs` and `databases` narrow it; None means all of them. `rotated_at` is when its secret
+    was last replaced by another.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Token:
     databases: frozenset[int] | None = None
     created_at: int = 0
     revoked_at: int | None = None
+    rotated_at: int | None = None
 
     def allows(self, scope: Scope) -> bool:
         """Say whether the token has this scope, by itself or by `admin`."""
@@ -381,6 +383,8 @@ class EventKind(IntEnum):
     LOW_STOCK = 20
     STOCK_RECOVERED = 21
     DATABASE_UPDATED = 22
+    GUESSING_STOPPED = 23
+    TOKEN_ROTATED = 24
 
 
 class Event(NamedTuple):

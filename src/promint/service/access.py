@@ -64,12 +64,17 @@ class Idempotency:
 
 @dataclass(slots=True)
 class Call:
-    """What every call brings along. `now` is its one moment, in UTC microseconds."""
+    """What every call brings along. `now` is its one moment, in UTC microseconds.
+
+    `network` is where it comes from, for counting wrong codes; None where they are not counted:
+    commands, and the management API, whose tokens may list every code anyway.
+    """
 
     token: Token
     request_id: str
     now: int
     idempotency: Idempotency | None = None
+    network: str | None = None
 
     def check_scope(self, scope: Scope) -> None:
         """Refuse a token that lacks a scope.

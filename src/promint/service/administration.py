@@ -6,7 +6,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from promint.domain import programs
-from promint.domain.errors import BadValue, DatabaseNotFound, Duplicate, ProgramNotFound
+from promint.domain.errors import (
+    BadValue,
+    DatabaseNotFound,
+    Duplicate,
+    ProgramNotFound,
+    TokenNotFound,
+)
 from promint.domain.ids import IdMaker
 from promint.domain.model import (
     BUCKETS_MAX,
@@ -277,6 +283,35 @@ class Administration:
             return revoked
 
         return await in_transaction(self._store, work)
+
+    async def living_token(self, name: str) -> Token:
+        """Return the living token of that name.
+
+        Raises:
+            TokenNotFound: there is none.
+        """
+        for token in await self._store.tokens():
+            if token.name == name and token.revoked_at is None:
+                return token
+        raise TokenNotFound(name)
+
+    async def rotate_token(self, token: Token) -> str:
+        """Give a token a new secret and return it; the one before is dead.
+
+        Id, rights and idempotency keys stay. Of those who saw the same token, one rotates it.
+
+        Raises:
+            TokenNotFound: it was rotated or revoked since it was read.
+        """
+        secret = new_token(self._random_bytes(20))
+
+        async def work(transaction: Transaction) -> None:
+            if not await transaction.rotate_token(token, token_digest(secret), self._now()):
+                raise TokenNotFound(f"{token.name}: rotated or revoked meanwhile")
+            await transaction.record([self._token_event(EventKind.TOKEN_ROTATED, token.id)])
+
+        await in_transaction(self._store, work)
+        return secret
 
     def _database_event(self, kind: EventKind, database_id: int, at: int | None = None) -> Event:
         return self._event(kind, database_id % BUCKETS_MAX, at=at, database_id=database_id)

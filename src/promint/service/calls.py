@@ -35,8 +35,9 @@ from promint.domain.model import (
 from promint.domain.templates import MISTYPED, is_mistyped
 from promint.engine import Engine, Operation
 from promint.service import operations
-from promint.service.access import Call, Remembered, token_digest
+from promint.service.access import Call, Remembered, is_token, token_digest
 from promint.service.drawing import CodeSource
+from promint.service.guessing import Guard, Guess
 from promint.service.profiles import ProfileCalls
 from promint.store import (
     Answer,
@@ -70,6 +71,10 @@ class ImportOutcome:
     discarded_by_limit: int
 
 
+Prepared = Callable[[Guess | None], Awaitable[Any]]
+"""What is done for a request, with what follows its guess at a code."""
+
+
 class Service:
     """Everything that a caller can ask for."""
 
@@ -80,14 +85,19 @@ class Service:
         *,
         ids: IdMaker,
         codes: CodeSource,
+        guard: Guard,
         monotonic: Callable[[], float],
         cache_s: float = 0.5,
         idempotency_s: int = 24 * 3600,
     ) -> None:
-        """Take the store, the engine, and the makers of ids, new codes and monotonic seconds."""
+        """Take the store, the engine, the makers of ids and new codes, and who stops guessing.
+
+        `monotonic` returns seconds.
+        """
         self.store = store
         self.engine = engine
         self.codes = codes
+        self._guard = guard
         self._ids = ids
         self._idempotency_s = idempotency_s
         self._tokens = Remembered(store.token, fresh_s=cache_s, clock=monotonic)
@@ -107,9 +117,14 @@ class Service:
     async def authenticate(self, token: str) -> Token:
         """Return the token behind a secret.
 
+        What cannot be a token, by its checksum, is not asked for: anybody can tell that without
+        us, so that refusing it sooner says nothing.
+
         Raises:
             TokenInvalid: it is unknown or revoked.
         """
+        if not is_token(token):
+            raise TokenInvalid
         digest = token_digest(token)
         known = self._tokens.at_hand(digest) or await self._looked_up(self._tokens, digest)
         if known is None or known.revoked_at is not None:
@@ -157,24 +172,31 @@ class Service:
 
     async def get(self, call: Call, loyalty_id: int, code: str) -> PromoCode:
         """Return a code as it is now."""
-        program = await self.program(call, loyalty_id)
-        shard_key, code_key = _code_id(program, code)
-        try:
-            found = await self.store.code(shard_key, code_key)
-        except (Busy, ConnectionLost) as error:
-            raise StoreBusy(str(error)) from error
-        if found is None:
-            raise CodeNotFound(code)
-        return found
+
+        async def look(guess: Guess | None) -> PromoCode:
+            program = await self.program(call, loyalty_id)
+            shard_key, code_key = _code_id(program, code)
+            try:
+                found = await self.store.code(shard_key, code_key)
+            except (Busy, ConnectionLost) as error:
+                raise StoreBusy(str(error)) from error
+            if found is None:
+                raise CodeNotFound(code)
+            if guess is not None:
+                guess.right()
+            return found
+
+        return await self._tried(call, loyalty_id, look)  # type: ignore[no-any-return]  # a code
 
     async def activate(self, call: Call, loyalty_id: int, code: str) -> Any:
         """Use a code once; return None, or the recorded answer of the idempotency key."""
 
-        async def prepare() -> Operation:
+        async def prepare(guess: Guess | None) -> Operation:
             program = await self.program(call, loyalty_id)
-            return operations.Activate(program, code, _code_id(program, code), **self._common(call))
+            common = self._common(call, guess)
+            return operations.Activate(program, code, _code_id(program, code), **common)
 
-        return await self._change(call, prepare)
+        return await self._change_named(call, loyalty_id, prepare)
 
     async def update(
         self,
@@ -188,7 +210,7 @@ class Service:
     ) -> Any:
         """Change a code's expiry or uses; return None, or the recorded answer."""
 
-        async def prepare() -> Operation:
+        async def prepare(guess: Guess | None) -> Operation:
             program = await self.program(call, loyalty_id)
             return operations.Update(
                 program,
@@ -197,20 +219,20 @@ class Service:
                 activated=activated,
                 changes_expiry=changes_expiry,
                 expires_at=expires_at,
-                **self._common(call),
+                **self._common(call, guess),
             )
 
-        return await self._change(call, prepare)
+        return await self._change_named(call, loyalty_id, prepare)
 
     async def attach(
         self, call: Call, loyalty_id: int, profile: ProfileKey, code: str | None
     ) -> Any:
         """Attach a code, or any free one; return it as stored, or the recorded answer."""
 
-        async def prepare() -> Operation:
+        async def prepare(guess: Guess | None) -> Operation:
             program = await self.program(call, loyalty_id)
             database = await self.database(call, profile.database_id)
-            common = self._common(call)
+            common = self._common(call, guess)
             common["holder"] = await self._holder(profile)
             if common["holder"] is None:
                 if not database.creates_profiles:
@@ -223,21 +245,23 @@ class Service:
                 rules.check_issuing(program, call.now)
             return operations.Attach(program, code, _code_id(program, code), **common)
 
-        return await self._change(call, prepare)
+        if code is None:
+            return await self._change(call, None, prepare)
+        return await self._change_named(call, loyalty_id, prepare)
 
     async def detach(self, call: Call, loyalty_id: int, profile: ProfileKey, code: str) -> Any:
         """Take a code back from a profile; return None, or the recorded answer."""
 
-        async def prepare() -> Operation:
+        async def prepare(guess: Guess | None) -> Operation:
             program = await self.program(call, loyalty_id)
             await self.database(call, profile.database_id)
             holder = await self._holder(profile)
             if holder is None:
                 raise ProfileNotFound
             code_id = _code_id(program, code)
-            return operations.Detach(program, code, code_id, holder, **self._common(call))
+            return operations.Detach(program, code, code_id, holder, **self._common(call, guess))
 
-        return await self._change(call, prepare)
+        return await self._change_named(call, loyalty_id, prepare)
 
     async def import_codes(
         self, call: Call, loyalty_id: int, codes: Sequence[str], source: str = "api"
@@ -301,8 +325,9 @@ class Service:
 
     # -- on the way ------------------------------------------------------------------------
 
-    def _common(self, call: Call) -> dict[str, Any]:
+    def _common(self, call: Call, guess: Guess | None = None) -> dict[str, Any]:
         return {
+            "guess": guess,
             "now": call.now,
             "token_id": call.token.id,
             "request_id": call.request_id,
@@ -311,9 +336,36 @@ class Service:
             "render": call.idempotency.render if call.idempotency else None,
         }
 
-    async def _change(self, call: Call, prepare: Callable[[], Awaitable[Operation]]) -> Any:
+    async def _tried(self, call: Call, loyalty_id: int, work: Prepared) -> Any:
+        """Do what names a code. Each answer that there is none such takes a slot, repeated or not.
+
+        Raises:
+            Throttled: there is none left.
+        """
+        guess = self._guard.guess(call, loyalty_id)
+        if guess is None:
+            return await work(None)
         try:
-            operation = await prepare()
+            try:
+                outcome = await work(guess)
+            except CodeNotFound:
+                await guess.answered()
+                raise
+            if isinstance(outcome, Answer) and outcome.reason == CodeNotFound.reason:
+                await guess.answered()
+            return outcome
+        finally:
+            guess.drop()
+
+    async def _change_named(self, call: Call, loyalty_id: int, prepare: Prepared) -> Any:
+        async def change(guess: Guess | None) -> Any:
+            return await self._change(call, guess, prepare)
+
+        return await self._tried(call, loyalty_id, change)
+
+    async def _change(self, call: Call, guess: Guess | None, prepare: Prepared) -> Any:
+        try:
+            operation = await prepare(guess)
         except (NotFound, Refused) as refusal:
             return await self._refuse(call, refusal)
         return await self.engine.submit(operation)

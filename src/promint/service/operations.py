@@ -23,6 +23,7 @@ from promint.domain.model import (
 )
 from promint.engine import NotSeen, Operation, Workspace
 from promint.service.drawing import Draw, NewCode
+from promint.service.guessing import Guess
 from promint.store import (
     CodeId,
     FreeRequest,
@@ -65,8 +66,8 @@ class AlreadyRefused(Operation):
 
     __slots__ = ("refusal",)
 
-    def __init__(self, refusal: PromintError, **common: Any) -> None:
-        """Keep the refusal."""
+    def __init__(self, refusal: PromintError, *, guess: Guess | None, **common: Any) -> None:
+        """Keep the refusal. It was none of a code that was looked for, so no guess matters."""
         super().__init__(**common)
         self.refusal = refusal
 
@@ -81,11 +82,20 @@ class AlreadyRefused(Operation):
 class CodeOperation(Operation):
     """An operation on one named code."""
 
-    __slots__ = ("code", "code_id", "program")
+    __slots__ = ("code", "code_id", "guess", "program")
 
-    def __init__(self, program: LoyaltyProgram, code: str, code_id: CodeId, **common: Any) -> None:
+    def __init__(
+        self,
+        program: LoyaltyProgram,
+        code: str,
+        code_id: CodeId,
+        *,
+        guess: Guess | None = None,
+        **common: Any,
+    ) -> None:
         """Keep the program as the request saw it, the code as it was sent, and its key."""
         super().__init__(**common)
+        self.guess = guess
         self.program = program
         self.code = code
         self.code_id = code_id
@@ -100,10 +110,22 @@ class CodeOperation(Operation):
         return (self.code_id[0], self.code_id[0]), self.event_id
 
     def _code(self, work: Workspace) -> PromoCode:
-        code = work.code(self.code_id)
+        code = self._found(work)
         if code is None:
+            self._wrong()
             raise CodeNotFound(self.code)
         return code
+
+    def _found(self, work: Workspace) -> PromoCode | None:
+        """Return the code, if it exists and whoever asks may still be told so."""
+        code = work.code(self.code_id)
+        if code is not None and self.guess is not None:
+            self.guess.right()
+        return code
+
+    def _wrong(self) -> None:
+        if self.guess is not None:
+            self.guess.wrong()
 
     def _record(
         self,
@@ -363,9 +385,11 @@ class Attach(_Attaching):
         self._check_seen(work, program)
         holder = self._resolve_holder(work)
         rules.check_issuing(program, self.now)
-        code = work.code(self.code_id)
+        code = self._found(work)
         tally = None
         if code is None:
+            if not program.creates_on_attach:
+                self._wrong()
             rules.check_creating(program)
             tally = work.tally(codes_tally(program))
             if tally is None:

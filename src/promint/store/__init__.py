@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from promint.domain.guessing import Counted, WrongCodes
 from promint.domain.model import (
     Batch,
     Database,
@@ -319,6 +320,15 @@ class Transaction(Protocol):
     async def revoke_token(self, name: str, now: int) -> list[int]:
         """Revoke the living tokens of that name and return their ids."""
 
+    async def rotate_token(self, token: Token, digest: bytes, now: int) -> bool:
+        """Replace the secret of a living token; False where it is not as it was read."""
+
+    async def wrong_codes(self, wanted: Sequence[Counted]) -> list[WrongCodes]:
+        """Return counted wrong codes in sorted order, held against other writers until the end."""
+
+    async def save_wrong_codes(self, changed: Sequence[WrongCodes]) -> None:
+        """Write counted wrong codes as they became."""
+
     async def insert_batch(self, batch: Batch) -> Batch:
         """Add a batch, with the next free id."""
 
@@ -452,6 +462,9 @@ class Store(Protocol):
     async def tokens(self) -> list[Token]:
         """Return every token, by id."""
 
+    async def wrong_codes(self, most: int) -> list[WrongCodes]:
+        """Return at most so many counted wrong codes, the latest first."""
+
     async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
         """Return a program."""
 
@@ -516,6 +529,9 @@ class Store(Protocol):
 
     async def forget_idempotency(self, now: int, most: int) -> int:
         """Remove at most so many records whose time is over at `now`; return how many."""
+
+    async def forget_wrong_codes(self, before: int) -> None:
+        """Remove the counts that nothing was added to since `before`."""
 
     def export(self, program: LoyaltyProgram) -> AsyncGenerator[Sequence[ExportedCode]]:
         """Yield the program's codes in order of creation, in chunks, as of one moment."""

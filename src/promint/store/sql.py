@@ -11,8 +11,10 @@ this file and holds it to that.
 
 import json
 from dataclasses import asdict, fields
+from hmac import compare_digest
 from typing import Any
 
+from promint.domain.guessing import Counted, WrongCodes
 from promint.domain.model import (
     ID_MAX,
     Batch,
@@ -281,8 +283,8 @@ INSERT INTO profile_identity (database_id, kind, field_name, value, profile_id)
 VALUES ($1, $2, $3, $4, $5)"""
 DELETE_IDENTITIES = "DELETE FROM profile_identity WHERE database_id = $1 AND profile_id = $2"
 
-TOKEN_COLUMNS = "id, name, scopes, programs, databases, created_at, revoked_at"
-TOKEN = f"SELECT {TOKEN_COLUMNS} FROM token WHERE digest = $1"
+TOKEN_COLUMNS = "id, name, scopes, programs, databases, created_at, revoked_at, rotated_at"
+TOKEN = f"SELECT {TOKEN_COLUMNS}, digest FROM token WHERE digest = $1"
 TOKENS = f"SELECT {TOKEN_COLUMNS} FROM token ORDER BY id"
 NEXT_TOKEN_ID = "SELECT coalesce(max(id), 0) + 1 FROM token"
 INSERT_TOKEN = """
@@ -291,6 +293,23 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)"""
 REVOKE_TOKEN = (
     "UPDATE token SET revoked_at = $1 WHERE name = $2 AND revoked_at IS NULL RETURNING id"
 )
+# Of those who saw the same secret, one replaces it.
+ROTATE_TOKEN = """
+UPDATE token SET digest = $1, rotated_at = $2
+WHERE id = $3 AND coalesce(rotated_at, 0) = $4 AND revoked_at IS NULL RETURNING id"""
+
+WRONG_CODES_COLUMNS = "kind, subject, tries, stops, stopped_at, updated_at"
+ADD_WRONG_CODES = f"""
+INSERT INTO wrong_codes ({WRONG_CODES_COLUMNS}) VALUES ($1, $2, '[]', 0, NULL, 0)
+ON CONFLICT (kind, subject) DO NOTHING"""
+WRONG_CODES = f"SELECT {WRONG_CODES_COLUMNS} FROM wrong_codes WHERE kind = $1 AND subject = $2"
+LOCK_WRONG_CODES = WRONG_CODES + " FOR UPDATE"
+ALL_WRONG_CODES = f"""
+SELECT {WRONG_CODES_COLUMNS} FROM wrong_codes ORDER BY updated_at DESC, kind, subject LIMIT $1"""
+SAVE_WRONG_CODES = """
+UPDATE wrong_codes SET tries = $1, stops = $2, stopped_at = $3, updated_at = $4
+WHERE kind = $5 AND subject = $6"""
+FORGET_WRONG_CODES = "DELETE FROM wrong_codes WHERE updated_at < $1"
 
 
 # -- rows and values -----------------------------------------------------------------------
@@ -445,7 +464,7 @@ def token_row(token: Token, digest: bytes) -> tuple[Any, ...]:
 
 def token_value(row: Any) -> Token:
     """Make a token of its row, TOKEN_COLUMNS."""
-    number, name, scopes, programs, databases, created_at, revoked_at = row
+    number, name, scopes, programs, databases, created_at, revoked_at, rotated_at = row
 
     def ids(text: str | None) -> frozenset[int] | None:
         return None if text is None else frozenset(json.loads(text))
@@ -458,7 +477,27 @@ def token_value(row: Any) -> Token:
         ids(databases),
         created_at,
         revoked_at,
+        rotated_at,
     )
+
+
+def token_if_same(row: Any, digest: bytes) -> Token | None:
+    """Make a token of its row, TOKEN_COLUMNS and the digest, if that is the one asked for."""
+    is_same = row is not None and compare_digest(row[-1], digest)
+    return token_value(row[:-1]) if is_same else None
+
+
+def wrong_codes_value(row: Any) -> WrongCodes:
+    """Make counted wrong codes of their row, WRONG_CODES_COLUMNS."""
+    kind, subject, tries, stops, stopped_at, updated_at = row
+    counted = tuple((second, many) for second, many in json.loads(tries))
+    return WrongCodes(Counted(kind, subject), counted, stops, stopped_at, updated_at)
+
+
+def wrong_codes_row(wrong: WrongCodes) -> tuple[Any, ...]:
+    """Return the parameters of SAVE_WRONG_CODES."""
+    tries = json.dumps(wrong.tries, separators=(",", ":"))
+    return tries, wrong.stops, wrong.stopped_at, wrong.updated_at, *wrong.counted
 
 
 # -- PostgreSQL: a whole batch in one statement --------------------------------------------

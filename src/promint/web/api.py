@@ -21,6 +21,7 @@ from promint.domain.errors import (
     PromintError,
     Refused,
     StoreBusy,
+    Throttled,
     TokenRequired,
     TooLarge,
     UnknownMethod,
@@ -29,7 +30,8 @@ from promint.domain.errors import (
 )
 from promint.domain.ids import IdMaker
 from promint.service import Call, Idempotency, Service
-from promint.store import Answer, ExportedCode
+from promint.store import Answer, ExportedCode, StoreError
+from promint.web.addresses import ClientNetworks
 from promint.web.calls import OPERATIONS, Operation
 from promint.web.transport import (
     LINGER_BYTES,
@@ -66,7 +68,7 @@ class _Streamed:
 class _Request:
     """What is known of a request while it is read, so that a refusal has a form and an id."""
 
-    __slots__ = ("form", "headers", "is_form_asked", "query", "request_id")
+    __slots__ = ("form", "headers", "is_form_asked", "query", "request_id", "retry_after_s")
 
     def __init__(self, scope: dict[str, Any], request_id: str) -> None:
         self.request_id = request_id
@@ -75,6 +77,7 @@ class _Request:
             self._mark_differing(scope["headers"])
         self.form = Format.JSON
         self.is_form_asked = False
+        self.retry_after_s = 0
         self.query: dict[str, str] = {}
 
     def _mark_differing(self, headers: Headers) -> None:
@@ -98,8 +101,9 @@ class Api:
         import_body_bytes_max: int,
         import_codes_max: int,
         always_200: bool,
+        networks: ClientNetworks,
     ) -> None:
-        """Take the service, the clock in UTC microseconds and the bounds."""
+        """Take the service, the clock in UTC microseconds, the bounds, and who is where."""
         self._service = service
         self._now = now
         self._ids = ids
@@ -107,6 +111,7 @@ class Api:
         self._import_body_bytes_max = import_body_bytes_max
         self._import_codes_max = import_codes_max
         self._always_200 = always_200
+        self._networks = networks
         self._paths = {PREFIX + name: operation for name, operation in OPERATIONS.items()}
         self._void = {form: _encode(shapes.success(), form, in_order=False) for form in Format}
 
@@ -122,8 +127,10 @@ class Api:
             if body is None:
                 return
             unread = False
-            answer = await self._answer(scope["path"], operation, request, body, now)
+            answer = await self._answer(scope, operation, request, body, now)
         except PromintError as error:
+            if isinstance(error, Throttled):
+                request.retry_after_s = error.retry_after_s
             answer = self._render(error, request.form, request.request_id)
         except Exception:
             log.exception("request %s failed", request.request_id)
@@ -201,7 +208,12 @@ class Api:
         return b"".join(parts)
 
     async def _answer(
-        self, path: str, operation: Operation, request: _Request, body: bytes, now: int
+        self,
+        scope: dict[str, Any],
+        operation: Operation,
+        request: _Request,
+        body: bytes,
+        now: int,
     ) -> Answer | _Streamed:
         form = self._body_form(request.headers.get(b"content-type", b""), body)
         if not request.is_form_asked:
@@ -217,10 +229,12 @@ class Api:
 
         secret = self._token(fields, request)
         token = self._service.known_token(secret) or await self._service.authenticate(secret)
-        call = Call(token, request.request_id, now)
+        call = Call(token, request.request_id, now, network=self._networks.of(scope))
         call.check_scope(operation.scope)
         if operation.writes and b"idempotency-key" in request.headers:
-            call.idempotency = self._idempotency(path, operation, request, values, call, fields)
+            call.idempotency = self._idempotency(
+                scope["path"], operation, request, values, call, fields
+            )
         outcome = await operation.use(self._service, call, fields)
         if isinstance(outcome, Answer):
             return outcome
@@ -347,7 +361,9 @@ class Api:
         ]
         if reason:
             headers.append((b"x-promint-reason", reason.encode("ascii")))
-            if reason in RETRY_AFTER_S:
+            if request.retry_after_s:
+                headers.append((b"retry-after", str(request.retry_after_s).encode("ascii")))
+            elif reason in RETRY_AFTER_S:
                 headers.append((b"retry-after", RETRY_AFTER_S[reason]))
             elif reason == UsePost.reason:
                 headers.append((b"allow", b"POST"))
@@ -392,7 +408,8 @@ class Api:
             end = _export_end(form, is_empty=not started)
             await send({"type": "http.response.body", "body": end})
         except Exception as error:
-            log.error("request %s: the export broke off: %s", request.request_id, error)
+            said = error if isinstance(error, StoreError) else type(error).__name__
+            log.error("request %s: the export broke off: %s", request.request_id, said)
             if not started:
                 failed = self._render(StoreBusy(), form, request.request_id)
                 await self._send(failed, request, receive, send, unread=False)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from promint.domain.errors import OutcomeUnknown, StoreBusy, Throttled
+from promint.domain.errors import OutcomeUnknown, StoreBusy
 from promint.domain.ids import IdMaker
 
 LINGER_S = 5.0
@@ -14,9 +14,8 @@ LINGER_BYTES = 8 * 1024 * 1024
 RETRY_AFTER_S = {
     StoreBusy.reason: b"1",
     OutcomeUnknown.reason: b"1",
-    Throttled.reason: b"60",
 }
-"""What the header Retry-After says, by the reason of the refusal."""
+"""What the header Retry-After says, by the reason of the refusal; a throttled one knows better."""
 
 
 def request_id_of(sent: bytes | None, ids: IdMaker, now: int) -> str:

@@ -16,6 +16,7 @@ import asyncpg
 
 from promint.domain import codetext, rules
 from promint.domain.errors import IdempotencyMismatch
+from promint.domain.guessing import WrongCodes
 from promint.domain.model import (
     Batch,
     Database,
@@ -292,11 +293,15 @@ class PostgresStore:
     async def token(self, digest: bytes) -> Token | None:
         """Return a token by the digest of its secret."""
         row = await self._row(sql.TOKEN, digest)
-        return sql.token_value(row) if row else None
+        return sql.token_if_same(row, digest)
 
     async def tokens(self) -> list[Token]:
         """Return every token."""
         return [sql.token_value(row) for row in await self._rows(sql.TOKENS)]
+
+    async def wrong_codes(self, most: int) -> list[WrongCodes]:
+        """Return counted wrong codes, the latest first."""
+        return [sql.wrong_codes_value(row) for row in await self._rows(sql.ALL_WRONG_CODES, most)]
 
     async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
         """Return a program."""
@@ -751,6 +756,11 @@ class PostgresStore:
         async with self._pooled() as connection:
             status = await connection.execute(sql.FORGET_IDEMPOTENCY, now, most)
         return int(status.split()[-1])
+
+    async def forget_wrong_codes(self, before: int) -> None:
+        """Remove old counts."""
+        async with self._pooled() as connection:
+            await connection.execute(sql.FORGET_WRONG_CODES, before)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:

@@ -66,18 +66,23 @@ Result = TypeVar("Result")
 
 
 def translated(error: BaseException, *, may_have_written: bool) -> StoreError:
-    """Make a driver's error ours, by its SQLSTATE."""
+    """Make a driver's error ours, by its SQLSTATE.
+
+    Its text may name the row that it is about, so where it can, it is left out.
+    """
     state = getattr(error, "sqlstate", None) or ""
     detail = f"{type(error).__name__} {state}".strip()
+    said = str(error.args[0]).partition("\n")[0] if error.args else ""
     if state == "23505":
         return Lost(detail)
     if state[:2] in ("22", "23"):
-        return Poisoned(f"{detail}: {error}")
+        constraint = getattr(error, "constraint_name", None) or ""
+        return Poisoned(f"{detail} {constraint}".strip())
     if state[:2] == "40" or state in ("55P03", "57014"):
         return TryAgain(detail)
     if state[:2] in ("53", "54") or state in ("25006", "58030"):
-        return Busy(f"{detail}: {error}")
-    return ConnectionLost(f"{detail}: {error}", may_have_written=may_have_written)
+        return Busy(f"{detail}: {said}")
+    return ConnectionLost(f"{detail}: {said}", may_have_written=may_have_written)
 
 
 def unreachable(error: BaseException) -> Unusable:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from promint.domain.guessing import Counted, WrongCodes
 from promint.domain.model import (
     Batch,
     Database,
@@ -169,6 +170,28 @@ class PostgresTransaction:
     async def revoke_token(self, name: str, now: int) -> list[int]:
         """Revoke tokens."""
         return [row[0] for row in await self.connection.fetch(sql.REVOKE_TOKEN, now, name)]
+
+    async def rotate_token(self, token: Token, digest: bytes, now: int) -> bool:
+        """Replace a secret."""
+        known = token.id, token.rotated_at or 0
+        return bool(await self.connection.fetchval(sql.ROTATE_TOKEN, digest, now, *known))
+
+    async def wrong_codes(self, wanted: Sequence[Counted]) -> list[WrongCodes]:
+        """Return counts, locked in order."""
+        return [await self._wrong_codes(one) for one in sorted(wanted)]
+
+    async def _wrong_codes(self, counted: Counted) -> WrongCodes:
+        row = await self.connection.fetchrow(sql.LOCK_WRONG_CODES, *counted)
+        if row is None:
+            await self.connection.execute(sql.ADD_WRONG_CODES, *counted)
+            row = await self.connection.fetchrow(sql.LOCK_WRONG_CODES, *counted)
+        return sql.wrong_codes_value(row)
+
+    async def save_wrong_codes(self, changed: Sequence[WrongCodes]) -> None:
+        """Write counts."""
+        await self.connection.executemany(
+            sql.SAVE_WRONG_CODES, [sql.wrong_codes_row(one) for one in changed]
+        )
 
     async def insert_batch(self, batch: Batch) -> Batch:
         """Add a batch."""

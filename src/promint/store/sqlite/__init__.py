@@ -23,6 +23,7 @@ import apsw
 
 from promint.domain import codetext, rules
 from promint.domain.errors import IdempotencyMismatch
+from promint.domain.guessing import WrongCodes
 from promint.domain.model import (
     Batch,
     Database,
@@ -412,11 +413,15 @@ class SqliteStore:
     async def token(self, digest: bytes) -> Token | None:
         """Return a token by the digest of its secret."""
         row = self._row(sql.TOKEN, digest)
-        return sql.token_value(row) if row else None
+        return sql.token_if_same(row, digest)
 
     async def tokens(self) -> list[Token]:
         """Return every token."""
         return [sql.token_value(row) for row in self._rows(sql.TOKENS)]
+
+    async def wrong_codes(self, most: int) -> list[WrongCodes]:
+        """Return counted wrong codes, the latest first."""
+        return [sql.wrong_codes_value(row) for row in self._rows(sql.ALL_WRONG_CODES, most)]
 
     async def program(self, loyalty_id: int) -> LoyaltyProgram | None:
         """Return a program."""
@@ -736,6 +741,11 @@ class SqliteStore:
             before = writer.total_changes()
             writer.execute(sql.FORGET_IDEMPOTENCY, (now, most))
             return writer.total_changes() - before
+
+    async def forget_wrong_codes(self, before: int) -> None:
+        """Remove old counts."""
+        async with self._write_transaction() as writer:
+            writer.execute(sql.FORGET_WRONG_CODES, (before,))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import apsw
 
+from promint.domain.guessing import Counted, WrongCodes
 from promint.domain.model import (
     Batch,
     Database,
@@ -167,6 +168,22 @@ class SqliteTransaction:
     async def revoke_token(self, name: str, now: int) -> list[int]:
         """Revoke tokens."""
         return [row[0] for row in self._writer.execute(sql.REVOKE_TOKEN, (now, name))]
+
+    async def rotate_token(self, token: Token, digest: bytes, now: int) -> bool:
+        """Replace a secret."""
+        row = self._row(sql.ROTATE_TOKEN, digest, now, token.id, token.rotated_at or 0)
+        return row is not None
+
+    async def wrong_codes(self, wanted: Sequence[Counted]) -> list[WrongCodes]:
+        """Return counts."""
+        self._writer.executemany(sql.ADD_WRONG_CODES, wanted)
+        return [sql.wrong_codes_value(self._row(sql.WRONG_CODES, *one)) for one in sorted(wanted)]
+
+    async def save_wrong_codes(self, changed: Sequence[WrongCodes]) -> None:
+        """Write counts."""
+        self._writer.executemany(
+            sql.SAVE_WRONG_CODES, [sql.wrong_codes_row(one) for one in changed]
+        )
 
     async def insert_batch(self, batch: Batch) -> Batch:
         """Add a batch."""

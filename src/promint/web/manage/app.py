@@ -265,7 +265,8 @@ class _Reply:
                 await self._start(answer)
             await self._send({"type": "http.response.body", "body": b""})
         except (PromintError, StoreError) as error:
-            log.error("request %s: a file broke off: %s", self._request_id, error)
+            said = error.reason if isinstance(error, PromintError) else error
+            log.error("request %s: a file broke off: %s", self._request_id, said)
             if started:
                 raise
             refusal = error if isinstance(error, PromintError) else StoreBusy(str(error))
