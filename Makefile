@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# Tests run side by side, as long ones wait more than they compute; WORKERS=0 runs one at a time.
+WORKERS ?= 2
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Locks hold for every supported Python and name no package index.
@@ -32,8 +35,8 @@ run: setup ## Start the demo and print its address.
 	$(BIN)/promint demo
 
 .PHONY: test
-test: setup ## Run every test.
-	$(BIN)/pytest
+test: setup ## Run every test, two at a time (WORKERS=… for more or fewer).
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 # TIER=night and TIER=release go on in the background; ROW=1 is one promise, SEED= repeats a run.
 .PHONY: prove

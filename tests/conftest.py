@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from promint.bootstrap import make_store
@@ -18,6 +19,10 @@ from tests.running import Running
 from tests.world import World
 
 STORES = ("sqlite", "postgres")
+
+# How long an example takes says how busy the machine is, nothing about what is tested.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 class Stores:

@@ -23,7 +23,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,8 @@ from typing import IO, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
 import asyncpg
+
+from tests.ports import free_port
 
 OLDEST_MAJOR = 15
 START_TIMEOUT_S = 60.0
@@ -316,10 +317,10 @@ class Cluster:
     def _run_on_free_port(self) -> tuple[subprocess.Popen[bytes], int]:
         # Somebody else may take the port before the server does.
         for _ in range(2):
-            port = _free_port()
+            port = free_port()
             with contextlib.suppress(RuntimeError):
                 return self._run(port), port
-        port = _free_port()
+        port = free_port()
         return self._run(port), port
 
     def _run(self, port: int) -> subprocess.Popen[bytes]:
@@ -370,12 +371,6 @@ def _service_account() -> pwd.struct_passwd:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _database_name(name_or_dsn: str) -> str:

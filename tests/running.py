@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,19 +20,14 @@ from promint.domain import identities
 from promint.domain.model import Database, LoyaltyProgram, ProfileKey, Scope
 from promint.service.administration import Administration
 from promint.store import Store
+from tests.ports import free_port
 
 Result = TypeVar("Result")
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 UNTHROTTLED = {
     f"PROMINT_WRONG_CODES_PER_{what}": str(10**9) for what in ("TOKEN", "NETWORK", "PROGRAM")
 }
 """Tests that are not about guessing send wrong codes as they like, all from one address."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass

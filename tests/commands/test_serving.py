@@ -16,7 +16,8 @@ import pytest
 
 from tests.commands.running_commands import PROMINT, Promint
 from tests.conftest import STORES, Stores
-from tests.running import Running, free_port
+from tests.ports import free_port
+from tests.running import Running
 
 GIVE_UP_S = 60.0
 

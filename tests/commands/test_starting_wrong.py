@@ -13,7 +13,8 @@ import pytest
 from promint.bootstrap import sqlite_path
 from tests.commands.running_commands import Promint, Said, in_a_process
 from tests.conftest import Stores
-from tests.running import Running, free_port
+from tests.ports import free_port
+from tests.running import Running
 
 Store = Callable[[Stores, Path], str]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.docs.pages import DAY, ROOT, Step, steps
-from tests.running import free_port
+from tests.ports import free_port
 
 POSTGRES_URL = "postgresql://promint:secret@localhost/promint"
 """The database that pages name; a test puts a real one in its place."""

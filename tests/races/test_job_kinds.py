@@ -1,8 +1,5 @@
 """The kinds of jobs, each killed in the middle: what it does is done once, as if nothing was."""
 
-import contextlib
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,9 +42,7 @@ class Kinds(Office):
         """Kill the job's process in a phase of its work, and see it begun again."""
         found = self.until(job, lambda j: j.phase == phase or j.state in ENDED)
         assert found.state is JobState.RUNNING, "done before it could be killed; give it more to do"
-        for pid in self.job_processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.kill_job_process()
         self.begun_again(job, found.attempts)
 
     def codes(self, program: int, **wanted: Any) -> int:

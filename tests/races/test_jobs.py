@@ -32,7 +32,7 @@ QUICK = {
     "PROMINT_JOB_STALE_S": "20",
     "PROMINT_DRAIN_TIMEOUT_S": "10",
 }
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Office:
@@ -55,7 +55,8 @@ class Office:
     def close(self) -> None:
         self.service.stop()
         for pid in self.job_processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.run(self.store.close())
         self.runner.close()
 
@@ -99,6 +100,16 @@ class Office:
                         found.append(int(folder.name))
         return found
 
+    def kill_job_process(self) -> None:
+        """Kill what works on a job, once there is something."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while not (found := self.job_processes()):
+            assert time.monotonic() < give_up_at, self.log.read_text()
+            time.sleep(0.02)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def steps(self, program: int) -> int:
         """Return how many steps have left an event."""
 
@@ -123,6 +134,12 @@ class Office:
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Path:
+    """What a job waits for."""
+    return tmp_path / "go"
 
 
 @pytest.fixture(params=STORES)
@@ -184,14 +201,15 @@ def test_a_mistake_of_ours_fails_the_job_and_is_in_the_log(office: Office) -> No
     assert "by design" in office.log.read_text()
 
 
-def test_jobs_of_one_program_run_one_after_the_other(wide_office: Office) -> None:
+def test_jobs_of_one_program_run_one_after_the_other(wide_office: Office, go: Path) -> None:
     office = wide_office
     program, other = office.service.program(), office.service.program()
-    first = office.submit(program, steps=200, pause_s=0.01)
+    first = office.submit(program, steps=3, waits_at=1, waits_for=str(go))
     second = office.submit(program, steps=3)
     third = office.submit(other, steps=3)
 
     beside = office.ended(third)
+    go.touch()
     first, second = office.ended(first), office.ended(second)
 
     assert first.finished_at is not None
@@ -213,14 +231,17 @@ def test_a_cancelled_job_stops_and_its_batch_can_be_resumed(office: Office) -> N
     assert office.steps(program) == job.done
 
 
-def test_a_service_that_is_stopped_lets_its_job_go_on_after_the_restart(office: Office) -> None:
+def test_a_service_that_is_stopped_lets_its_job_go_on_after_the_restart(
+    office: Office, go: Path
+) -> None:
     program = office.service.program()
-    job = office.submit(program, steps=100, pause_s=0.02)
+    job = office.submit(program, steps=100, waits_at=50, waits_for=str(go))
     office.until(job, lambda found: found.done > 0)
 
     office.service.stop()
     waiting = office.get(job)
     assert office.job_processes() == []
+    go.touch()
     office.service.start()
     job = office.ended(job)
 
@@ -248,11 +269,13 @@ def test_a_job_whose_process_dies_each_time_fails_with_a_sentence(office: Office
     assert office.batch_state(job) is BatchState.STOPPED
 
 
-def test_a_job_is_done_once_through_kills_of_service_and_process(office: Office, seed: int) -> None:
+def test_a_job_is_done_once_through_kills_of_service_and_process(
+    office: Office, go: Path, seed: int
+) -> None:
     """The job's own process is killed three times, as often as it is begun again."""
     rng = random.Random(seed)
     program = office.service.program()
-    job = office.submit(program, steps=300, pause_s=0.02)
+    job = office.submit(program, steps=300, pause_s=0.01, waits_at=299, waits_for=str(go))
 
     for victim in ["service", "job"] * 3:
         attempts = office.get(job).attempts
@@ -262,10 +285,9 @@ def test_a_job_is_done_once_through_kills_of_service_and_process(office: Office,
             office.service.kill()
             office.service.restart()
         else:
-            for pid in office.job_processes():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            office.kill_job_process()
             office.begun_again(job, attempts)
+    go.touch()
     job = office.ended(job)
 
     assert (job.state, job.error) == (JobState.DONE, None)

@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from promint import bootstrap
 from promint.domain.model import Batch, BatchKind, BatchState, EventKind
+from promint.service import job_processes
 from promint.service.job_kinds import KINDS
 from promint.service.job_work import JobContext
 from promint.service.means import Cancelled
@@ -21,8 +23,12 @@ from promint.store import Transaction
 
 
 async def count(context: JobContext) -> dict[str, Any]:
-    """Do the steps, with `pause_s` between them; after step `dies_at` or `stops_at`, do that."""
+    """Do the steps, with `pause_s` between them; after step `dies_at` or `stops_at`, do that.
+
+    After step `waits_at` it waits until there is a file `waits_for`.
+    """
     wanted = context.job.parameters
+    go = Path(wanted.get("waits_for", ""))
     batch_id = context.job.batch_id or await _batch(context)
     if wanted.get("dies_each_time") and context.job.attempts > 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -36,6 +42,9 @@ async def count(context: JobContext) -> dict[str, Any]:
             os.kill(os.getpid(), signal.SIGSTOP)
         try:
             await context.progress(done, wanted["steps"], "counting")
+            while done == wanted.get("waits_at") and not await asyncio.to_thread(go.exists):
+                await asyncio.sleep(0.02)
+                await context.progress(done, wanted["steps"], "counting")
         except Cancelled:
             await _set_state(context, batch_id, BatchState.STOPPED)
             raise
@@ -92,6 +101,8 @@ def main() -> None:
     from promint.cli import main as promint
 
     KINDS.update(count=count, fail=fail)
+    # Nobody gains by waiting: a job is looked for, and begun again, at once.
+    job_processes.POLL_S = job_processes.RESTART_PAUSE_S = 0.05
     bootstrap.JOB_COMMAND = (sys.executable, "-m", "tests.races.working")
     promint()
 
