@@ -38,7 +38,7 @@ import asyncpg
 from tests.ports import free_port
 
 OLDEST_MAJOR = 15
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 
 SETTINGS = {

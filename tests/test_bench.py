@@ -26,7 +26,7 @@ from tests.conftest import Stores
 from tests.running import Running
 
 SHORT = ("--seconds", "0.2", "--rounds", "1")
-LEFT_TIMEOUT_S = 15.0
+LEFT_TIMEOUT_S = 60.0
 
 
 def bench(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -159,7 +159,7 @@ def test_an_open_loop_keeps_its_rate() -> None:
         phase = load.run(Order(fixed.port, text, 0.5, 8, 1, drawn=10, rate=200.0))
 
     assert phase.failed == 0
-    assert 95 <= phase.sent <= 101
+    assert 100 <= phase.sent <= 101
 
 
 def test_each_number_leads_to_a_code_of_its_own() -> None:

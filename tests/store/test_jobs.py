@@ -470,9 +470,9 @@ def test_no_job_is_ever_claimed_twice_by_several_processes(stores: Stores) -> No
     ]
     for worker in workers:
         worker.start()
-    claims = [told.get(timeout=60) for _ in range(JOBS)]
+    claims = [told.get(timeout=240) for _ in range(JOBS)]
     for worker in workers:
-        worker.join(30)
+        worker.join(240)
 
     assert [worker.exitcode for worker in workers] == [0] * WORKERS
     assert told.empty()

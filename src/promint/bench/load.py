@@ -223,7 +223,7 @@ async def _open(load: _Load, connections: list[_Connection]) -> None:
     load.idle = list(connections)
     load.under_way = 1
     interval = 1 / load.order.rate
-    due_at = clock()
+    due_at = load.end - load.order.seconds
     while due_at < load.end:
         now = clock()
         while due_at <= now and due_at < load.end:

@@ -9,7 +9,7 @@ from typing import Any
 from promint.domain.model import Scope
 from tests.running import Reply, Running
 
-JOB_TIMEOUT_S = 60.0
+JOB_TIMEOUT_S = 240.0
 _NAMES = itertools.count()
 
 
