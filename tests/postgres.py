@@ -391,7 +391,9 @@ async def _execute(dsn: str, statement: str) -> None:
 
 def main() -> None:
     """Serve until Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ctrl-C too: what a shell starts in the background is born ignoring it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), PostgresServer.start() as server:
         sys.stdout.write(f"{server.dsn('postgres')}\n")
         sys.stdout.flush()
