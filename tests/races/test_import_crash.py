@@ -1,5 +1,6 @@
 """An import that is killed leaves nothing, everything, or exactly what its batch counts."""
 
+import os
 import random
 import subprocess
 import time
@@ -39,6 +40,7 @@ class File:
         """Import, and kill the command so long after its batch began."""
         with subprocess.Popen(
             [*PROMINT, "--database", self.url, *self.arguments(program, *options)],
+            env={**os.environ, "TMPDIR": str(self.path.parent)},  # a kill leaves something there
             stdout=subprocess.DEVNULL,
         ) as command:
             while command.poll() is None and not self.batches(program):
