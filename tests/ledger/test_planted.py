@@ -267,7 +267,7 @@ UNPROVEN = {
     "attachment": set[str](),
     "batch": {
         *("state", "source", "author", "token_id", "created_at", "finished_at", "parameters"),
-        *("touched", "position"),
+        *("touched", "position", "forgotten_at"),
     },
     "batch_change": set[str](),
     "tally": set[str](),
