@@ -246,7 +246,14 @@ REST = [
     Plant("profile_identity", "UPDATE profile_identity SET profile_id = 'nobody'", named="nobody"),
     *changed("profile_database", "1 = 1", id="id + 1", created_at="created_at + 1"),
     *gone("profile_database", "1 = 1"),
-    *changed("token", "revoked_at IS NULL", id="99", created_at="created_at + 1", revoked_at="1"),
+    *changed(
+        "token",
+        "revoked_at IS NULL",
+        id="99",
+        created_at="created_at + 1",
+        revoked_at="1",
+        rotated_at="1",
+    ),
     *gone("token", "1 = 1"),
     *changed(
         "idempotency",
@@ -289,6 +296,9 @@ def full(world: World) -> None:
     ann, bob, *_ = history.profiles
     world.run(world.administration.create_token("gone", frozenset({Scope.ADMIN})))
     world.run(world.administration.revoke_token("gone"))
+    world.run(world.administration.create_token("renewed", frozenset({Scope.ADMIN})))
+    renewed = world.run(world.administration.living_token("renewed"))
+    world.run(world.administration.rotate_token(renewed))
     world.change(first, description="changed")
     world.import_codes(first, *(f"Z{number}" for number in range(12)), "Z1")
     world.import_codes(second, "Y1", "Y2", "Y3", "Y4")

@@ -152,7 +152,7 @@ class _Check:
             subject = f"{name_of(kind)} in shard {shard}"
             self._check_event(subject, event_id, at, token_id, request_id)
             details = details_of(text) or {}
-            if kind in (Kind.TOKEN_CREATED, Kind.TOKEN_REVOKED):
+            if kind in (Kind.TOKEN_CREATED, Kind.TOKEN_ROTATED, Kind.TOKEN_REVOKED):
                 number = details.get("token_id")
                 is_told = is_told and number is not None
                 if number is not None:
@@ -163,7 +163,7 @@ class _Check:
                 is_told = is_told and database_id is not None
                 if kind == Kind.DATABASE_CREATED and database_id is not None:
                     made.setdefault(database_id, []).append(at)
-            else:
+            elif kind != Kind.GUESSING_STOPPED:
                 say("event", subject, "is of no program")
         databases = {row[0]: row[1] for row in self._moment.rows(statements.DATABASES)}
         if not is_told:
@@ -175,10 +175,13 @@ class _Check:
             {number: row[1] for number, row in self._tokens.items()},
             {number: at for (kind, number), at in tokens.items() if kind == Kind.TOKEN_CREATED},
         )
-        for number, (_, _, revoked_at) in self._tokens.items():
+        for number, (_, _, revoked_at, rotated_at) in self._tokens.items():
             told = tokens.get((Kind.TOKEN_REVOKED, number))
             if (revoked_at is None) is not (told is None):
                 say("token", str(number), f"revoked_at is {revoked_at}, its events say {told}")
+            rotated = max(tokens.get((Kind.TOKEN_ROTATED, number), ()), default=None)
+            if rotated_at != rotated:
+                say("token", str(number), f"rotated_at is {rotated_at}, its events say {rotated}")
 
     def _check_idempotency(self) -> None:
         for shard, token_id, key, length, status, keep_until in self._moment.rows(
@@ -260,7 +263,7 @@ class _Check:
             elif kind in (Kind.LOW_STOCK, Kind.STOCK_RECOVERED):
                 program.stock_low += kind == Kind.LOW_STOCK
                 program.stock_recovered += kind == Kind.STOCK_RECOVERED
-            else:
+            elif kind != Kind.GUESSING_STOPPED:
                 say("event", subject, "is none of a program")
         if row is not None:
             self._check_settings(program, row, created, updated, steps if is_told else None)

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     LOW_STOCK = 20
     STOCK_RECOVERED = 21
     DATABASE_UPDATED = 22
+    GUESSING_STOPPED = 23
+    TOKEN_ROTATED = 24
 
 
 _NAMES = {kind.value: kind.name.lower() for kind in Kind}

@@ -62,7 +62,7 @@ IDENTITIES = """
 SELECT database_id, profile_id, kind, value FROM profile_identity
 ORDER BY database_id, profile_id"""
 
-TOKENS = "SELECT id, created_at, revoked_at FROM token ORDER BY id"
+TOKENS = "SELECT id, created_at, revoked_at, rotated_at FROM token ORDER BY id"
 
 DATABASES = "SELECT id, created_at, settings FROM profile_database ORDER BY id"
 

@@ -306,9 +306,10 @@ class Administration:
         secret = new_token(self._random_bytes(20))
 
         async def work(transaction: Transaction) -> None:
-            if not await transaction.rotate_token(token, token_digest(secret), self._now()):
+            at = self._now()
+            if not await transaction.rotate_token(token, token_digest(secret), at):
                 raise TokenNotFound(f"{token.name}: rotated or revoked meanwhile")
-            await transaction.record([self._token_event(EventKind.TOKEN_ROTATED, token.id)])
+            await transaction.record([self._token_event(EventKind.TOKEN_ROTATED, token.id, at)])
 
         await in_transaction(self._store, work)
         return secret
