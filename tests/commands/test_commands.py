@@ -461,7 +461,7 @@ def test_a_file_is_imported_line_by_line(promint: Promint, program: int, tmp_pat
         "unusable": "2",
         "damaged by a spreadsheet": "0",
     }
-    assert "holds the character U+0001, code" in said.out
+    assert "(holds the character U+0001)" in said.out
     assert (again["new"], again["duplicates_in_program"], again["unusable"]) == (0, 4, 2)
     assert promint.json("codes", "show", "ä-1", "--program", program)["code"] == "Ä-1"
     assert promint.json("codes", "show", "A-3", "--program", program)["code"] == "A-3"

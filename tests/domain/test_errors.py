@@ -3,6 +3,7 @@
 import pytest
 
 from promint.domain.errors import (
+    BadFile,
     BadValue,
     LimitReached,
     Malformed,
@@ -12,7 +13,7 @@ from promint.domain.errors import (
 )
 
 REASONS = {
-    400: {"malformed", "missing_field", "bad_value"},
+    400: {"malformed", "missing_field", "bad_value", "bad_file"},
     401: {"token_required", "token_invalid"},
     402: {"code_limit", "profile_limit", "attach_limit", "activation_limit"},
     403: {"denied"},
@@ -82,7 +83,8 @@ def test_every_error_has_its_sentence(error: type[PromintError]) -> None:
     if issubclass(error, LimitReached):
         assert error().message == f"Limit reached: {error.reason}"
     elif error.number == 400:
-        assert error.text == "Incorrect request"
+        text = "The file cannot be read" if error is BadFile else "Incorrect request"
+        assert error.text == text
     else:
         assert error().message == SENTENCES.get(error.reason, error.text)
         assert error().message[0].isupper()
@@ -91,4 +93,5 @@ def test_every_error_has_its_sentence(error: type[PromintError]) -> None:
 def test_a_400_says_what_is_wrong_and_where() -> None:
     assert Malformed("not UTF-8", "body").message == "Incorrect request: not UTF-8, body"
     assert BadValue("empty", "code").message == "Incorrect request: empty, code"
+    assert BadFile("empty", "a.csv").message == "The file cannot be read: a.csv: empty"
     assert MissingField("code").message == "Incorrect request: missing field, code"

@@ -109,7 +109,7 @@ def test_a_row_names_its_database_or_has_none() -> None:
     assert found[0].profile == by_email("ann@example.com", 8)
     said = [str(one.profile) for one in found[1:]]
     assert said[0] == "missing, the holder needs one, database_id"
-    assert said[1].startswith("not a number from 1 to 2147483647")
+    assert said[1].startswith("column 'db_id': not a number from 1 to 2147483647")
 
 
 def test_what_cannot_be_read_stands_in_its_place() -> None:

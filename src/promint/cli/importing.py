@@ -11,9 +11,10 @@ from promint.cli.reading import rereadable
 from promint.service.administration import Administration
 from promint.service.importing import Importing, ImportMode, ImportOptions, ImportReport
 from promint.store import Store
-from promint.wire.rows import Encoding, FileFormat, ReadOptions, read_column_options
+from promint.wire.rows import DELIMITERS, Encoding, FileFormat, ReadOptions, read_column_options
 
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+_DELIMITERS = {name: sign for sign, name in DELIMITERS.items()}
+_SHOWN_CHARACTERS = 120
 
 COUNTS = {
     "new": "new",
@@ -52,7 +53,7 @@ COUNTS = {
     help="Of the file.",
 )
 @click.option("--encoding", type=click.Choice([one.value for one in Encoding]), help="Of the text.")
-@click.option("--delimiter", type=click.Choice([*DELIMITERS]), help="Between columns.")
+@click.option("--delimiter", type=click.Choice([*_DELIMITERS]), help="Between columns.")
 @click.option("--header/--no-header", default=None, help="Whether the first row names columns.")
 @click.option("--sheet", help="Of a workbook; the first that is not empty, if none is named.")
 @click.option("--holder-database", type=ID, help="Where holders are, in rows that name none.")
@@ -84,7 +85,7 @@ def codes_import(
     read = ReadOptions(
         format=options["format_"] and FileFormat(options["format_"]),
         encoding=options["encoding"] and Encoding(options["encoding"]),
-        delimiter=delimiter and DELIMITERS[delimiter],
+        delimiter=delimiter and _DELIMITERS[delimiter],
         has_header=options["header"],
         sheet=options["sheet"],
         columns=read_column_options(options["columns"]),
@@ -125,6 +126,12 @@ def _how_to_go_on(begun: list[int]) -> str:
     return f"Stopped. Batch {begun[0]} goes on with the same command and --resume {begun[0]}."
 
 
+def _shown(text: str) -> str:
+    """Return the beginning of a text; what a terminal could obey is shown as U+FFFD."""
+    start = text[:_SHOWN_CHARACTERS] + ("…" if len(text) > _SHOWN_CHARACTERS else "")
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in start)
+
+
 def _show(target: Target, report: ImportReport, *, is_rehearsal: bool) -> None:
     values = report.values()
     lines = [f"Read as {report.recognised.sentence()}.", ""]
@@ -133,7 +140,7 @@ def _show(target: Target, report: ImportReport, *, is_rehearsal: bool) -> None:
             continue
         lines.append(f"{title:<28}{values[name]:>12,}")
         lines += [
-            f"    line {sample.line}: {sample.text} ({sample.reason})"
+            f"    line {sample.line}: {_shown(sample.text)} ({sample.reason})"
             for sample in report.samples.get(name, ())
         ]
     lines += ["", *report.suspicions] if report.suspicions else []

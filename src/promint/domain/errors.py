@@ -7,6 +7,7 @@
     │   ├── Malformed               400 malformed
     │   ├── MissingField            400 missing_field
     │   ├── BadValue                400 bad_value
+    │   │   └── BadFile             400 bad_file
     │   ├── UnknownMethod           404 unknown_method
     │   ├── UsePost                 405 use_post
     │   ├── MethodNotAllowed        405 method_not_allowed
@@ -115,6 +116,17 @@ class BadValue(IncorrectRequest):
     """A field holds something that it cannot hold."""
 
     reason = "bad_value"
+
+
+class BadFile(BadValue):
+    """A file of rows cannot be read. The message names the place first: `FILE, line 2: …`."""
+
+    reason = "bad_file"
+    text = "The file cannot be read"
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(what, where)
+        self.detail = f"{where}: {what}"
 
 
 class UnknownMethod(BadRequest):

@@ -188,7 +188,7 @@ class Importing:
 
         Raises:
             ProgramNotFound: there is no such program.
-            BadValue: the file cannot be read; it says where and why.
+            BadFile: the file cannot be read; it says where and why.
         """
         program = await self._program(loyalty_id)
         with self._open(program, file, name, options) as reader:
@@ -219,7 +219,7 @@ class Importing:
 
         Raises:
             ProgramNotFound, BatchNotFound: there is no such program, or no such batch in it.
-            BadValue: the file cannot be read; it says where and why. Nothing is changed.
+            BadFile: the file cannot be read; it says where and why. Nothing is changed.
             AlreadyUndone: the batch was taken back meanwhile.
             StoreBusy: the store cannot work now. The batch is `stopped` and can be resumed.
             Cancelled: `progress` stopped it. The batch likewise.
@@ -464,7 +464,7 @@ class _Work:
                 self._is_ascii = self._is_ascii and made.code_key.isascii()
                 self._suspicions.add([made.line], [made.code])
             else:
-                self._reject(made._replace(original=chunk.original(row.line) or row.code))
+                self._reject(self._unusable(row, made, chunk))
         self.report.rows += len(staged)
         await self.stage.add(staged)
 
@@ -542,10 +542,17 @@ class _Work:
             for row, holder in zip(rows, holders, strict=True)
         ]
         return [
-            one._replace(original=chunk.original(one.line) or one.original)
-            for one in made
-            if isinstance(one, Reject)
+            self._unusable(row, one, chunk)
+            for row, one in zip(rows, made, strict=True)
+            if isinstance(one, PromintError)
         ]
+
+    def _unusable(self, row: Row, error: PromintError, chunk: RowChunk) -> Reject:
+        if isinstance(error, BadValue):
+            reason = self._reader.reason(error)
+        else:
+            reason = f"holder: {error.message}" + (f" ({error.detail})" if error.detail else "")
+        return Reject(row.line, reason, chunk.original(row.line) or row.code)
 
     def _refusal_counts(self) -> Iterator[tuple[str, int]]:
         for name in ("duplicates_in_file", "duplicates_in_program", "over_limit"):
@@ -670,7 +677,7 @@ def _cleaned_one_by_one(codes: list[str], program: LoyaltyProgram, first_line: i
         try:
             code, key = _code_and_key(text, program)
         except BadValue as error:
-            rejects.append(Reject(line, error.detail, text))
+            rejects.append(Reject(line, error.what, text))
             continue
         is_ascii = is_ascii and key.isascii()
         if line != following:
@@ -716,7 +723,7 @@ def _profile_key(row: Row, default_database: int | None) -> ProfileKey | Promint
 
 def _staged(
     row: Row, holder: Holder | PromintError | None, program: LoyaltyProgram, now: int
-) -> StagedCode | Reject:
+) -> StagedCode | PromintError:
     """Return a row as it is staged, or why it cannot be used.
 
     A code that is held since nobody knows when is so since its activation, or since now.
@@ -724,28 +731,22 @@ def _staged(
     try:
         code, key = _code_and_key(row.code, program)
     except BadValue as error:
-        return Reject(row.line, error.detail, row.code)
+        return error
     if isinstance(holder, PromintError):
-        return Reject(row.line, _holder_reason(holder), row.code)
+        return holder
     attached_at, activated_at = row.attached_at, row.activated_at
     if holder is None:
         if attached_at is not None or activated_at is not None:
             name = "attached" if attached_at is not None else "activated"
-            return Reject(row.line, f"needs a holder, and the row names none, {name}", row.code)
+            return BadValue("needs a holder, and the row names none", name)
         return StagedCode(row.line, key, code, row.expires_at, row.fields)
     if attached_at is None:
         attached_at = now if activated_at is None else activated_at
     if activated_at is not None and activated_at < attached_at:
-        return Reject(row.line, "before attached, activated", row.code)
+        return BadValue("before attached", "activated")
     if max(attached_at, activated_at or 0) > now:
         name = "attached" if attached_at > now else "activated"
-        return Reject(row.line, f"lies in the future, {name}", row.code)
+        return BadValue("lies in the future", name)
     return StagedCode(
         row.line, key, code, row.expires_at, row.fields, *holder, attached_at, activated_at
     )
-
-
-def _holder_reason(error: PromintError) -> str:
-    if isinstance(error, BadValue):
-        return error.detail
-    return f"holder: {error.message}" + (f" ({error.detail})" if error.detail else "")

@@ -84,7 +84,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise Malformed(f"nested deeper than {DEPTH_MAX}", "body") from None
     except msgspec.DecodeError as error:
-        raise Malformed(_json_complaint(str(error)), "body") from None
+        raise Malformed(_json_complaint(str(error), body), "body") from None
     if value.__class__ is not dict:
         raise Malformed("not a JSON object", "body")
     # Each key has one colon outside of the texts. As many colons as keys: no key came twice.
@@ -93,9 +93,15 @@ def read_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _json_complaint(error: str) -> str:
+# The decoder takes half a pair of escapes near the end for the end of the text.
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])")
+
+
+def _json_complaint(error: str, body: bytes) -> str:
     if "out of range" in error:
         return "a number over 64 bits"
+    if "surrogate" in error or ("truncated" in error and _LONE_SURROGATE.search(body)):
+        return "half a character (a lone surrogate)"
     # "byte 12" is worth more to the caller than the decoder's own wording.
     place = re.search(r"byte (\d+)", error)
     return f"no JSON from byte {place[1]} on" if place else "no complete JSON"

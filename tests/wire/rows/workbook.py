@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -10,14 +10,15 @@ RELATIONS = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships
 
 DATE_STYLES = (
     f"<styleSheet {MAIN}>"
-    '<numFmts count="3"><numFmt numFmtId="164" formatCode="dd/mm/yyyy"/>'
+    '<numFmts count="4"><numFmt numFmtId="167" formatCode="00000"/>'
+    '<numFmt numFmtId="164" formatCode="dd/mm/yyyy"/>'
     '<numFmt numFmtId="165" formatCode="&quot;day&quot; 0"/>'
     '<numFmt numFmtId="166" formatCode="[$-419]d mmm;@"/></numFmts>'
     '<cellStyleXfs count="1"><xf numFmtId="14"/></cellStyleXfs>'
-    '<cellXfs count="5"><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/>'
-    '<xf numFmtId="165"/><xf numFmtId="166"/></cellXfs></styleSheet>'
+    '<cellXfs count="6"><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/>'
+    '<xf numFmtId="165"/><xf numFmtId="166"/><xf numFmtId="167"/></cellXfs></styleSheet>'
 )
-"""Styles 1, 2 and 4 show dates, 0 and 3 do not."""
+"""Styles 1, 2 and 4 show dates, 0 and 3 do not; 5 shows five digits with zeros in front."""
 
 
 def text(cell: str, value: str) -> str:
@@ -49,12 +50,20 @@ def codes(*texts: str) -> str:
 def workbook(
     *sheets: str | tuple[str, str],
     properties: str = "",
+    hidden: Collection[int] = (),
     parts: Mapping[str, str | bytes] | None = None,
+    without: str = "",
 ) -> bytes:
-    """Return a workbook of sheets, which may have names; `parts` are added, or replace others."""
-    named = [one if isinstance(one, tuple) else (f"Sheet{n}", one) for n, one in enumerate(sheets)]
+    """Return a workbook of sheets, which may have names; `parts` are added, or replace others.
+
+    `hidden` are the numbers of the sheets that nobody sees; `without` is a part to leave out.
+    """
+    named = [
+        one if isinstance(one, tuple) else (f"Sheet{n}", one) for n, one in enumerate(sheets, 1)
+    ]
     listed = "".join(
-        f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>'
+        f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"'
+        + (' state="hidden"/>' if n in hidden else "/>")
         for n, (name, _) in enumerate(named, 1)
     )
     targets = "".join(
@@ -73,7 +82,9 @@ def workbook(
     }
     for n, (_, part) in enumerate(named, 1):
         content[f"xl/worksheets/sheet{n}.xml"] = part
-    return archive({**content, **(parts or {})})
+    content.update(parts or {})
+    content.pop(without, None)
+    return archive(content)
 
 
 def archive(parts: Mapping[str, str | bytes]) -> bytes:

@@ -5,6 +5,7 @@ beside the reason. Neither knows a store. What people need to know is in docs/re
 """
 
 from promint.wire.rows.chunks import (
+    DELIMITERS,
     Chunk,
     Encoding,
     FileFormat,
@@ -23,6 +24,7 @@ from promint.wire.rows.writing import CODE_COLUMNS, RowWriter, Value, open_write
 
 __all__ = [
     "CODE_COLUMNS",
+    "DELIMITERS",
     "Chunk",
     "Encoding",
     "FileFormat",

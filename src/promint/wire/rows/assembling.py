@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
+from math import isnan, nan
 from typing import NamedTuple
 
 import msgspec
@@ -36,6 +37,7 @@ class Wrong(NamedTuple):
 Cell = str | Number | Wrong
 
 LOST_DIGITS = "a spreadsheet made a number of it, which keeps 15 digits; format the column as text"
+NO_NUMBER = "not a number, though the file says so"
 MADE_A_DATE = Wrong("a spreadsheet made a date of it; format the column as text", is_damage=True)
 _SAFE_DIGITS = 15
 
@@ -46,13 +48,16 @@ def text_of(cell: Cell) -> str | Wrong:
         return cell
     if cell.is_date:
         return MADE_A_DATE
-    digits = cell.text.removesuffix(".0").lstrip("-")
+    text = cell.text.removesuffix(".0")
+    digits = text.removeprefix("-")
     if digits.isdecimal():
-        return Wrong(LOST_DIGITS, is_damage=True) if len(digits) > _SAFE_DIGITS else cell.text
+        return Wrong(LOST_DIGITS, is_damage=True) if len(digits) > _SAFE_DIGITS else text
     try:
-        number = float(cell.text)
+        number = float(text)
     except ValueError:
-        return Wrong("not a number, though the file says so", is_damage=True)
+        number = nan
+    if isnan(number):
+        return Wrong(NO_NUMBER, is_damage=True)
     if abs(number) >= 10**_SAFE_DIGITS:
         return Wrong(LOST_DIGITS, is_damage=True)
     return str(int(number)) if number == int(number) else repr(number)
@@ -70,7 +75,7 @@ class _Cached(dict[Cell, int | Wrong | None]):
         try:
             value: int | Wrong | None = self._read(cell)
         except BadValue as bad:
-            value = Wrong(bad.detail)
+            value = Wrong(bad.what)
         if isinstance(value, Wrong):
             self.has_wrong = True
         self[cell] = value
@@ -91,20 +96,17 @@ class Assembler:
         self, layout: Layout, dates: LocalDates, fields: Sequence[str], *, accept_damaged: bool
     ) -> None:
         self._layout = layout
-        self._dates = dates
         self._accept_damaged = accept_damaged
-        places = layout.places
+        self._dates = dates
         self._readers = {
             "expire_date": _Cached(self._date("expire_date", to_the_end=True)),
             "attached": _Cached(self._date("attached", to_the_end=False)),
             "activated": _Cached(self._date("activated", to_the_end=False)),
             "database_id": _Cached(_database_id),
         }
-        self._fields = [(name, places[name]) for name in fields if name in places]
+        self._fields = [name for name in fields if name in layout.places]
         self._customs = [
-            (name[len(CUSTOM) :], place)
-            for name, place in places.items()
-            if name.startswith(CUSTOM) and name not in fields
+            name for name in layout.places if name.startswith(CUSTOM) and name not in fields
         ]
 
     @property
@@ -120,7 +122,7 @@ class Assembler:
                 try:
                     number = float(cell.text)
                 except ValueError:
-                    raise BadValue("not a number, though the file says so", name) from None
+                    raise BadValue(NO_NUMBER, name) from None
                 return self._dates.serial(number, name, to_the_end=to_the_end)
             return self._dates.moment(cell, name, to_the_end=to_the_end) if cell.strip() else None
 
@@ -156,7 +158,7 @@ class Assembler:
         """Return the rows of a table that comes column by column, each as long as `lines`."""
         rows: list[Row] = []
         if lines:
-            work = _Table(self._dates, lines, columns, is_text=is_text)
+            work = _Table(self._layout, self._dates, lines, columns, is_text=is_text)
             codes = self._codes(work)
             rows = self._rows(work, codes)
             for index, wrong in work.bad.items():
@@ -198,18 +200,21 @@ class Assembler:
         """Return the codes, once the rows without a usable one are gone."""
         if not self._layout.needs_code:
             return self._codes_if_any(work)
-        codes = work.texts(self._layout.places["code"], "code")
+        codes = work.texts("code")
         if not all(map(str.strip, codes)):
             for index, code in enumerate(codes):
                 if code.strip() or index in work.bad:
                     continue
                 row = (column[index] for column in work.columns)
                 is_blank = all(isinstance(cell, str) and not cell.strip() for cell in row)
-                work.bad[index] = None if is_blank else Wrong("no code")
+                if is_blank:
+                    work.bad[index] = None
+                else:
+                    work.note(index, Wrong("no code"), "code")
         if not self._accept_damaged and may_hold_damage("\n".join(codes)):
             for index, code in enumerate(codes):
                 if damage := damage_of(code):
-                    work.bad.setdefault(index, Wrong(f"{damage}, code", is_damage=True))
+                    work.note(index, Wrong(damage, is_damage=True), "code")
         return codes
 
     def _codes_if_any(self, work: "_Table") -> list[str]:
@@ -217,18 +222,17 @@ class Assembler:
         for index, row in enumerate(zip(*work.columns, strict=True)):
             if all(isinstance(cell, str) and not cell.strip() for cell in row):
                 work.bad[index] = None
-        place = self._layout.places.get("code")
-        return [""] * len(work.lines) if place is None else work.texts(place, "code")
+        return work.texts("code") if "code" in self._layout.places else [""] * len(work.lines)
 
     def _rows(self, work: "_Table", codes: list[str]) -> list[Row]:
         places = self._layout.places
         nothing = repeat(None)
-        typed: dict[str, Iterable[int | None]] = {}
-        for name, reader in self._readers.items():
-            place = places.get(name)
-            typed[name] = nothing if place is None else work.values(place, reader)
+        typed = {
+            name: work.values(name, reader) if name in places else nothing
+            for name, reader in self._readers.items()
+        }
         texts = {
-            name: nothing if name not in places else work.optional(places[name], name)
+            name: work.optional(name) if name in places else nothing
             for name in ("profile_id", "email", "phone")
         }
         customs = self._custom_fields(work)
@@ -257,15 +261,10 @@ class Assembler:
         places = self._layout.places
         found: list[tuple[Sequence[str | None], Sequence[str | None]]] = []
         if "field_name" in places and "field_value" in places:
-            found.append(
-                (
-                    work.optional(places["field_name"], "field_name"),
-                    work.optional(places["field_value"], "field_value"),
-                )
-            )
-        for name, place in self._customs:
-            every: list[str | None] = [name] * len(work.lines)
-            found.append((every, work.optional(place, CUSTOM + name)))
+            found.append((work.optional("field_name"), work.optional("field_value")))
+        for name in self._customs:
+            every: list[str | None] = [name.removeprefix(CUSTOM)] * len(work.lines)
+            found.append((every, work.optional(name)))
         if not found:
             return repeat(None)
         customs: list[tuple[str, str] | None] = [None] * len(work.lines)
@@ -283,10 +282,10 @@ class Assembler:
         """Return the additional data fields of every row as the text of a JSON object."""
         if not self._fields:
             return repeat(None)
-        names = [name for name, _ in self._fields]
-        columns = [work.texts(place, name) for name, place in self._fields]
+        fields = self._fields
+        columns = map(work.texts, fields)
         return [
-            _encode({name: text for name, text in zip(names, texts, strict=True) if text}).decode()
+            _encode({name: text for name, text in zip(fields, texts, strict=True) if text}).decode()
             if any(texts)
             else None
             for texts in zip(*columns, strict=True)
@@ -298,12 +297,14 @@ class _Table:
 
     def __init__(
         self,
+        layout: Layout,
         dates: LocalDates,
         lines: Sequence[int],
         columns: Sequence[Sequence[Cell]],
         *,
         is_text: bool,
     ) -> None:
+        self._layout = layout
         self._dates = dates
         self._is_text = is_text
         self.lines = lines
@@ -311,20 +312,28 @@ class _Table:
         self.bad: dict[int, Wrong | None] = {}
         """What is wrong with a row, by its index; None: it is blank."""
 
-    def values(self, place: int, reader: _Cached) -> list[int | None]:
+    def note(self, index: int, wrong: Wrong, name: str) -> None:
+        """Note what is wrong with a cell, unless something is already with its row."""
+        reason = self._layout.reason(wrong.reason, name)
+        self.bad.setdefault(index, Wrong(reason, wrong.is_damage))
+
+    def _column(self, name: str) -> Sequence[Cell]:
+        return self.columns[self._layout.places[name]]
+
+    def values(self, name: str, reader: _Cached) -> list[int | None]:
         """Return a column of moments or ids."""
-        column = reader.column(self.columns[place])
+        column = reader.column(self._column(name))
         values: list[int | None] = column  # type: ignore[assignment] # what is wrong goes below
         if reader.has_wrong:
             for index, value in enumerate(column):
                 if isinstance(value, Wrong):
-                    self.bad.setdefault(index, value)
+                    self.note(index, value, name)
                     values[index] = None
         return values
 
-    def texts(self, place: int, name: str) -> list[str]:
+    def texts(self, name: str) -> list[str]:
         """Return a column of texts, as they stand."""
-        cells = self.columns[place]
+        cells = self._column(name)
         if self._is_text or set(map(type, cells)) == {str}:
             texts: list[str] = cells  # type: ignore[assignment] # all of them, as was just seen
         else:
@@ -333,11 +342,11 @@ class _Table:
         if "\0" in joined:
             for index, text in enumerate(texts):
                 if "\0" in text:
-                    self.bad.setdefault(index, Wrong(f"holds a NUL character, {name}"))
+                    self.note(index, Wrong("holds a NUL character"), name)
         if len(joined) > _TEXT_BYTES_MAX:
             for index, text in enumerate(texts):
                 if len(text) > _TEXT_BYTES_MAX:
-                    self.bad.setdefault(index, Wrong(f"over {_TEXT_BYTES_MAX} characters, {name}"))
+                    self.note(index, Wrong(f"over {_TEXT_BYTES_MAX:,} characters"), name)
         return texts
 
     def _text(self, index: int, cell: Cell, name: str) -> str:
@@ -346,13 +355,13 @@ class _Table:
         else:
             text = text_of(cell)
         if isinstance(text, Wrong):
-            self.bad.setdefault(index, Wrong(f"{text.reason}, {name}", text.is_damage))
+            self.note(index, text, name)
             return ""
         return text
 
-    def optional(self, place: int, name: str) -> list[str | None]:
+    def optional(self, name: str) -> list[str | None]:
         """Return a column of trimmed texts, None where there is none."""
-        return [text.strip() or None for text in self.texts(place, name)]
+        return [text.strip() or None for text in self.texts(name)]
 
 
 def _rejected(line: int, wrong: Wrong, originals: TextsByLine) -> Reject:

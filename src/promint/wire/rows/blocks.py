@@ -188,7 +188,7 @@ class TextBlocks:
         else:
             return
         raise refusal(
-            f"a line of over {LINE_CHARACTERS_MAX:,} characters; is this a table, one row a line?",
+            f"a line of over {LINE_CHARACTERS_MAX:,} characters; a table has one row a line",
             self._file,
             line,
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from promint.domain.errors import BadValue
+from promint.domain.errors import BadFile
 
 
 class FileFormat(StrEnum):
@@ -31,7 +31,8 @@ class Encoding(StrEnum):
     CP1251 = "cp1251"
 
 
-DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+"""The delimiters that are recognised, and how people call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Recognised:
     ignored: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     """The first row as it stands, if it is a header: for the rejects file."""
+    other_sheets: tuple[str, ...] = ()
+    """The sheets that hold something, are not hidden, and are not read."""
 
     def values(self) -> dict[str, object]:
         """Return what is shown with `--json`: plain values by name."""
@@ -92,26 +95,28 @@ class Recognised:
             "bom": self.has_bom,
             "delimiter": self.delimiter,
             "sheet": self.sheet,
+            "other_sheets": list(self.other_sheets),
             "header": self.has_header,
             "columns": dict(self.columns),
             "ignored": list(self.ignored),
         }
 
     def sentence(self) -> str:
-        """Return one sentence for people, such as `CSV, UTF-8 with BOM, delimiter ";" …`."""
+        """Return one sentence for people, such as `CSV, UTF-8 with BOM, delimiter comma …`."""
         parts = [_FORMAT_NAMES[self.format] + (" in gzip" if self.is_gzip else "")]
         if self.encoding:
             parts.append(self.encoding.value.upper() + (" with BOM" if self.has_bom else ""))
         if self.delimiter:
-            parts.append(
-                "delimiter TAB" if self.delimiter == "\t" else f"delimiter {self.delimiter}"
-            )
+            name = DELIMITERS.get(self.delimiter, self.delimiter)
+            parts.append(f"delimiter {name}")
         if self.sheet is not None:
             parts.append(f"sheet {self.sheet}")
         if self.format is not FileFormat.JSONL:
             parts.append("with a header" if self.has_header else "without a header")
         mapped = ", ".join(f"{ours} from {theirs}" for ours, theirs in self.columns)
         ignored = f"; ignored: {', '.join(self.ignored)}" if self.ignored else ""
+        if self.other_sheets:
+            ignored += f"; sheets not read: {', '.join(self.other_sheets)}"
         return f"{', '.join(parts)}; columns: {mapped or 'by the keys of each line'}{ignored}"
 
 
@@ -225,11 +230,16 @@ def _rejected(rejects: Sequence[Reject], line: int) -> str | None:
     return next((reject.original for reject in rejects if reject.line == line), None)
 
 
-def refusal(what: str, name: str, line: int | None = None, column: int | None = None) -> BadValue:
-    """Return the error that ends a file: what is wrong, what to do, and where."""
+def refusal(
+    what: str, name: str, line: int | None = None, column: int | str | None = None
+) -> BadFile:
+    """Return the error that ends a file: what is wrong, what to do, and where.
+
+    `column` is a number, from 1, or the letters of a spreadsheet.
+    """
     where = name
     if line is not None:
         where += f", line {line}"
     if column is not None:
         where += f", column {column}"
-    return BadValue(what, where)
+    return BadFile(what, where)

@@ -95,12 +95,26 @@ class Layout:
     width: int
     places: dict[str, int]
     headers: tuple[str, ...]
+    noun: str = "column"
     needs_code: bool = True
 
     @property
     def is_plain(self) -> bool:
         """Say whether the code is all that is read, and all that there is."""
         return self.width == 1 and list(self.places) == ["code"]
+
+    def reason(self, what: str, ours: str) -> str:
+        """Return what is wrong, with the column of a name of ours in front: `column 'Ends': …`.
+
+        A table of one column needs no such place.
+        """
+        if self.is_plain:
+            return what
+        if ours not in self.places:
+            return f"{ours}: {what}"
+        place = self.places[ours]
+        header = self.headers[place] or str(place + 1)
+        return f"{self.noun} {header if header.isdecimal() else repr(header)}: {what}"
 
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:
@@ -206,8 +220,9 @@ class Naming:
                     found[ours], sure[ours] = place, doubt
                 elif doubt == sure[ours]:
                     raise refusal(
-                        f"columns {headers[found[ours]]!r} and {headers[place]!r} could both be "
-                        f"{ours}; name one: --column {ours}=NUMBER",
+                        f"columns {found[ours] + 1} ({headers[found[ours]]!r}) and {place + 1} "
+                        f"({headers[place]!r}) could both be {ours}; name one: --column "
+                        f"{ours}=NUMBER",
                         file,
                         line,
                     )
@@ -224,16 +239,17 @@ class Naming:
             found["code"] = only
         if "code" not in found and self.needs_code:
             shown = ", ".join(repr(cell.strip()[:40]) for cell in cells[:8])
+            more = f" and {len(cells) - 8:,} more" if len(cells) > 8 else ""
             raise refusal(
-                f"no column holds the code: the first row is {shown}; "
-                "say which with --column code=NUMBER",
+                f"no column holds the code: the first row is {shown}{more}; say which with "
+                "--column code=NUMBER, or --format txt if each line is a code",
                 file,
                 line,
             )
         # The code comes first, the others as they stand: so they are shown.
         places = {"code": found["code"]} if "code" in found else {}
         places.update(sorted(found.items(), key=lambda item: item[1]))
-        return Layout(len(cells), places, headers, self.needs_code)
+        return Layout(len(cells), places, headers, needs_code=self.needs_code)
 
     def _given(self, cells: Sequence[str], file: str, line: int) -> Iterable[tuple[str, int]]:
         for place, ours in self._numbers.items():

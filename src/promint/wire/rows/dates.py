@@ -70,7 +70,7 @@ class LocalDates:
             return self.serial(float(text.replace(",", ".")), where, to_the_end=to_the_end)
         match = _LOCAL.fullmatch(text)
         if match is None:
-            raise BadValue(f"not a date: {ADVICE}", where)
+            raise BadValue(f"not a date; {ADVICE}", where)
         part = match.groupdict()
         try:
             day = date(
@@ -87,7 +87,7 @@ class LocalDates:
                 int((part["fraction"] or "0")[:6].ljust(6, "0")),
             )
         except ValueError:
-            raise BadValue("no such date", where) from None
+            raise BadValue("no such date or time", where) from None
         return self._moment(datetime.combine(day, clock), where)
 
     def serial(self, number: float, where: str, *, to_the_end: bool = False) -> int:
@@ -112,13 +112,13 @@ class LocalDates:
     def _local(self, number: float, where: str) -> datetime:
         is_gap = 60 <= number < 61 and not self._is_1904
         if not 1 <= number < 2_958_466 or is_gap:
-            raise BadValue(f"the number {number:g} is no date: {ADVICE}", where)
+            raise BadValue(f"the number {number:.15g} is no date; {ADVICE}", where)
         # To spreadsheets 1900 was a leap year, so that their days before March 1900 are one off.
         first = _FIRST_1904 if self._is_1904 else _FIRST_1900 if number < 60 else _FIRST
         try:
             return first + timedelta(milliseconds=round(number * _DAY_MS))
         except OverflowError:
-            raise BadValue("no such date", where) from None
+            raise BadValue("no such date or time", where) from None
 
     def _day(self, day: date, where: str, *, to_the_end: bool) -> int:
         if to_the_end and day == date.max:
@@ -131,7 +131,7 @@ class LocalDates:
         try:
             moment = (local.replace(tzinfo=self._zone) - _EPOCH) // _MICROSECOND
         except (ValueError, OverflowError):
-            raise BadValue("no such date", where) from None
+            raise BadValue("no such date or time", where) from None
         if not MOMENT_MIN <= moment <= MOMENT_MAX:
             raise BadValue("not of the years 1 to 9999", where)
         return moment

@@ -27,6 +27,9 @@ from promint.wire.rows.chunks import (
 from promint.wire.rows.guarding import unguarded
 
 CELL_CHARACTERS_MAX = 65_536
+_LONG_CELL = (
+    f"a cell of over {CELL_CHARACTERS_MAX:,} characters; a quote before it may not be closed"
+)
 NO_DELIMITER = "\x1f"
 """Stands where a file of one column has no delimiter: no code can hold it."""
 
@@ -68,7 +71,7 @@ class PlainLines:
         if is_damaged(block):
             self._take_out(chunk, self._undecodable, RejectKind.UNUSABLE)
         if not self._accept_damaged and may_hold_damage(block):
-            self._take_out(chunk, _damage, RejectKind.DAMAGED)
+            self._take_out(chunk, damage_of, RejectKind.DAMAGED)
         if self._is_prefixed and "'" in block:
             texts[:] = map(unguarded, texts)
         return chunk
@@ -210,13 +213,11 @@ class CsvTable:
         # Read leniently, the row's first line has as many cells as stand before the quote's end.
         start = raw[0][:CELL_CHARACTERS_MAX]
         cells = next(csv.reader([start], delimiter=self._delimiter), [])
-        what = "is never closed" if is_last else f"is not closed for {size} characters"
-        raise refusal(
-            f"a quote opened here {what}; close it, or write a quote within a cell twice",
-            self._file,
-            line,
-            len(cells),
-        )
+        what = "is never closed" if is_last else f"is not closed for {size:,} characters"
+        what = f"a quote opened here {what}; close it, or write a quote within a cell twice"
+        if len(raw[0]) > CELL_CHARACTERS_MAX:
+            what = _LONG_CELL
+        raise refusal(what, self._file, line, len(cells))
 
     def _refuse_long_cells(
         self,
@@ -230,12 +231,7 @@ class CsvTable:
         for line, row in zip(lines, rows, strict=True):
             for column, cell in enumerate(row, 1):
                 if len(cell) > CELL_CHARACTERS_MAX:
-                    raise refusal(
-                        f"a cell of over {CELL_CHARACTERS_MAX} characters; is a quote not closed?",
-                        self._file,
-                        line,
-                        column,
-                    )
+                    raise refusal(_LONG_CELL, self._file, line, column)
 
     def _without_undecodable(
         self,
@@ -317,11 +313,6 @@ class _Rows:
     def _lines(self) -> Iterator[str]:
         yield from self._raw
         self._is_at_end = True
-
-
-def _damage(text: str) -> str | None:
-    damage = damage_of(text)
-    return f"{damage}, code" if damage else None
 
 
 def _line(reject: Reject) -> int:

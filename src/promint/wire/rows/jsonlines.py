@@ -9,6 +9,7 @@ from promint.wire.rows.assembling import Assembler, Cell, Wrong
 from promint.wire.rows.blocks import TextBlocks, damaged_bytes, is_damaged, raw_lines_of, shown
 from promint.wire.rows.chunks import Chunk, Encoding, Originals, Reject
 from promint.wire.rows.columns import SYNONYMS, Layout, Naming
+from promint.wire.rows.dates import ADVICE
 
 _DATES = ("expire_date", "attached", "activated")
 _KEYS_REMEMBERED = 1000
@@ -53,7 +54,9 @@ class JsonTable:
                     table.append(self._cells(read_json(text.encode())))
                     lines.append(line)
                 except Malformed as malformed:
-                    reason = malformed.detail.removesuffix(", body")
+                    reason = malformed.what
+                    if malformed.where != "body":
+                        reason = f"key {malformed.where!r}: {reason}"
                     rejects.append(Reject(line, reason, text.rstrip("\r\n")))
             yield self._assembler.chunk(lines, table, rejects, Originals(first_line, raw, {}))
 
@@ -66,7 +69,7 @@ class JsonTable:
                 continue
             place = self._layout.places[ours]
             if ours in given:
-                cells[place] = Wrong(f"{given[ours]!r} and {key!r} are both {ours}; leave one")
+                cells[place] = Wrong(f"given as {given[ours]!r} and {key!r}; leave one")
             else:
                 cells[place] = _cell(value, ours)
                 given[ours] = key
@@ -88,20 +91,20 @@ def json_layout(naming: Naming, fields: tuple[str, ...], keys: tuple[str, ...]) 
     names = dict.fromkeys([*SYNONYMS, *fields])
     names.update(dict.fromkeys(named[0] for key in keys if (named := naming.name_of(key))))
     places = {name: place for place, name in enumerate(names)}
-    return Layout(len(places), places, tuple(places), naming.needs_code)
+    return Layout(len(places), places, tuple(places), "key", naming.needs_code)
 
 
 def _cell(value: Any, ours: str) -> Cell:
     if isinstance(value, str):
         return value
     if isinstance(value, (dict, list)):
-        return Wrong(f"a nested value, {ours}")
+        return Wrong("a nested value")
     if ours in _DATES:
-        return Wrong("not a text")
+        return Wrong(f"not a date; {ADVICE}")
     if isinstance(value, bool):
-        return Wrong(f"not a text, {ours}") if ours in SYNONYMS else str(value).lower()
+        return Wrong("not a text") if ours in SYNONYMS else str(value).lower()
     if isinstance(value, int):
         return str(value)
     if ours in SYNONYMS:
-        return Wrong(f"a number with a fraction or exponent; write it as a text, {ours}")
+        return Wrong("a number with a fraction or exponent; write it as a text")
     return repr(value)

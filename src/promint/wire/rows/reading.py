@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Self
 
 import msgspec
 
+from promint.domain.errors import BadValue
 from promint.wire.rows.assembling import Assembler, Cell
 from promint.wire.rows.blocks import BrokenPack, Readable, Source, Spool, TextBlocks, Unpacked
 from promint.wire.rows.chunks import (
@@ -64,6 +65,10 @@ class RowReader:
         self.bytes_total = self._source.seek(0, io.SEEK_END) if file.seekable() else None
         """The size of the file, packed or not; None of a stream."""
 
+    def reason(self, error: BadValue) -> str:
+        """Return why a row cannot be used, with the column that holds what the error names."""
+        return self._table.layout.reason(error.what, error.where)
+
     @property
     def bytes_done(self) -> int:
         """How far the file has been read, in bytes of the file as it is."""
@@ -119,10 +124,12 @@ class RowReader:
         wanted = self._options.format
         if head.startswith(ZIP):
             if wanted not in (None, FileFormat.XLSX):
-                raise refusal(f"this is a ZIP archive or XLSX, not {wanted}", self._file)
+                raise refusal(
+                    f"this is XLSX or a ZIP archive, not {wanted}; leave the format out", self._file
+                )
             return self._recognise_workbook(is_gzip=is_gzip)
         if wanted is FileFormat.XLSX:
-            raise refusal("this is no XLSX workbook", self._file)
+            raise refusal("this is no XLSX workbook; leave the format out", self._file)
         return self._recognise_text(head, is_gzip=is_gzip)
 
     def _head(self) -> tuple[bytes, bool]:
@@ -148,11 +155,11 @@ class RowReader:
     def _recognise_text(self, head: bytes, *, is_gzip: bool) -> "_Table":
         options = self._options
         text = recognise_text(head, self._file, options.encoding)
-        sample = sample_of(head, text, is_whole=len(head) < SAMPLE_BYTES)
-        if len(head) == SAMPLE_BYTES and not ("\n" in sample or "\r" in sample):
+        is_whole = len(head) < SAMPLE_BYTES
+        sample = sample_of(head, text, is_whole=is_whole)
+        if not is_whole and not ("\n" in sample or "\r" in sample):
             raise refusal(
-                f"the first line has over {len(sample)} characters; is this a table, one row a "
-                "line?",
+                f"the first line has over {len(sample):,} characters; a table has one row a line",
                 self._file,
                 1,
             )
@@ -161,7 +168,7 @@ class RowReader:
         if form is FileFormat.JSONL:
             return self._recognise_json(sample, text, naming, is_gzip=is_gzip)
 
-        dialect = recognise_dialect(sample, self._file, naming, options, form)
+        dialect = recognise_dialect(sample, self._file, naming, options, form, is_whole=is_whole)
         if (
             options.format is None
             and dialect.delimiter is None
@@ -194,9 +201,9 @@ class RowReader:
                 header=first_row if dialect.has_header else (),
             ),
             self,
+            layout,
             text,
             naming,
-            layout,
             dialect.skip,
         )
 
@@ -228,9 +235,9 @@ class RowReader:
                 ignored=tuple(key for key in keys if key not in named),
             ),
             self,
+            layout,
             text,
             naming,
-            layout,
             0,
         )
 
@@ -246,13 +253,18 @@ class RowReader:
             raise refusal(str(broken), self._file) from None
         options = self._options
         naming = Naming(options)
-        named = options.sheet is not None and workbook.sheet(options.sheet)
-        for sheet in [named] if named else workbook.sheets:
+        if options.sheet is not None:
+            sheets, empty = [workbook.sheet(options.sheet)], f"sheet {options.sheet!r} is empty"
+        else:
+            # A list that a workbook hides is seldom the one that its owner means.
+            sheets = sorted(workbook.sheets, key=lambda sheet: sheet.is_hidden)
+            empty = "the workbook is empty"
+        for sheet in sheets:
             first = _first_rows(workbook, sheet)
             if first:
                 break
         else:
-            raise refusal("the workbook is empty", self._file)
+            raise refusal(empty, self._file)
         line, cells = first[0]
         header = [plain_text(cell) for cell in cells]
         has_header = options.has_header
@@ -268,6 +280,14 @@ class RowReader:
             has_header=has_header,
             only=used.pop() if len(used) == 1 else None,
         )
+        sheets = [sheet]
+        if has_header:
+            sheets += _continued(workbook, sheet, line, header)
+        others = [
+            other.name
+            for other in workbook.sheets
+            if other not in sheets and not other.is_hidden and _first_rows(workbook, other)
+        ]
         return _Sheets(
             Recognised(
                 FileFormat.XLSX,
@@ -277,11 +297,12 @@ class RowReader:
                 columns=layout.columns,
                 ignored=layout.ignored,
                 header=tuple(header) if has_header else (),
+                other_sheets=tuple(others),
             ),
             self,
-            workbook,
-            sheet,
             layout,
+            workbook,
+            sheets,
             line if has_header else 0,
         )
 
@@ -292,6 +313,7 @@ class _Table:
 
     recognised: Recognised
     reader: RowReader
+    layout: Layout
 
     def chunks(self) -> Iterable[Chunk]:
         raise NotImplementedError
@@ -308,7 +330,6 @@ class _Lines(_Table):
 
     text: Text
     naming: Naming
-    layout: Layout
     skip: int
 
     def __post_init__(self) -> None:
@@ -351,8 +372,7 @@ class _Sheets(_Table):
     """A sheet of a workbook; of an export of ours also the sheets that go on with it."""
 
     workbook: Workbook
-    sheet: Sheet
-    layout: Layout
+    sheets: Sequence[Sheet]
     header_line: int
 
     def __post_init__(self) -> None:
@@ -361,7 +381,7 @@ class _Sheets(_Table):
 
     def chunks(self) -> Iterator[Chunk]:
         offset, last = 0, 0
-        for sheet in (self.sheet, *self._continued()):
+        for sheet in self.sheets:
             header_line = self.header_line
             for lines, table in self.workbook.rows(sheet, self.layout.width):
                 first = 0
@@ -374,22 +394,25 @@ class _Sheets(_Table):
                 yield self._assembler.chunk(numbers, rows, [], originals)
             offset = last
 
-    def _continued(self) -> Iterator[Sheet]:
-        by_name = {sheet.name: sheet for sheet in self.workbook.sheets}
-        number = 2
-        while self.header_line and (sheet := by_name.get(f"{self.sheet.name} {number}")):
-            first = _first_rows(self.workbook, sheet)
-            cells = tuple(plain_text(cell) for cell in first[0][1]) if first else ()
-            if cells != self.recognised.header or first[0][0] != self.header_line:
-                return
-            yield sheet
-            number += 1
+
+def _continued(
+    workbook: Workbook, sheet: Sheet, line: int, header: Sequence[str]
+) -> Iterator[Sheet]:
+    """Yield the sheets that go on with one, as those of an export do: name, number, same header."""
+    by_name = {other.name: other for other in workbook.sheets}
+    number = 2
+    while other := by_name.get(f"{sheet.name} {number}"):
+        first = _first_rows(workbook, other)
+        if not first or first[0][0] != line or [*map(plain_text, first[0][1])] != [*header]:
+            return
+        yield other
+        number += 1
 
 
 def _first_rows(workbook: Workbook, sheet: Sheet) -> list[tuple[int, list[Cell]]]:
     """Return the first rows that are not blank, with their numbers."""
     found: list[tuple[int, list[Cell]]] = []
-    for lines, table in workbook.rows(sheet):
+    for lines, table in workbook.rows(sheet, batch_cells=1):
         for line, row in zip(lines, table, strict=True):
             if any(not isinstance(cell, str) or cell.strip() for cell in row):
                 found.append((line, row))

@@ -17,19 +17,20 @@ GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
+_A_PICTURE = "a picture; codes are read from CSV, text, XLSX and JSON Lines"
 _OTHERS = (
     (b"%PDF", "a PDF; save the table itself as CSV or XLSX"),
-    (b"\x89PNG", "a picture; codes are read from CSV, text, XLSX and JSON Lines"),
-    (b"\xff\xd8\xff", "a picture; codes are read from CSV, text, XLSX and JSON Lines"),
-    (b"GIF8", "a picture; codes are read from CSV, text, XLSX and JSON Lines"),
+    (b"\x89PNG", _A_PICTURE),
+    (b"\xff\xd8\xff", _A_PICTURE),
+    (b"GIF8", _A_PICTURE),
     (b"PK\x05\x06", "an empty ZIP archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
     (b"BZh", "packed with bzip2; unpack it first, or pack it with gzip"),
     (b"\xfd7zXZ\x00", "packed with xz; unpack it first, or pack it with gzip"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first, or pack it with gzip"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-    (b"PAR1", "a Parquet file; save the table as CSV"),
+    (b"SQLite format 3\x00", "an SQLite database; export the table as CSV"),
+    (b"PAR1", "a Parquet file; export the table as CSV"),
     (b"{\\rtf", "an RTF text; save it as plain text"),
     (b"\xff\xfe\x00\x00", "UTF-32; save the file as UTF-8"),
     (b"\x00\x00\xfe\xff", "UTF-32; save the file as UTF-8"),
@@ -66,13 +67,13 @@ def refuse_others(head: bytes, source: Source, file: str) -> None:
     """Refuse what is plainly no table: by the bytes that such files begin with.
 
     Raises:
-        BadValue: it says what the file is and what to do with it.
+        BadFile: it says what the file is and what to do with it.
     """
     if not head:
         raise refusal("the file is empty", file)
     for magic, what in _OTHERS:
         if head.startswith(magic):
-            raise refusal(f"this is {what}" if what.startswith("a") else what, file)
+            raise refusal(f"this is {what}", file)
     if head.startswith(_OLE):
         raise refusal(_what_ole_is(source), file)
 
@@ -87,25 +88,42 @@ def _what_ole_is(source: Source) -> str:
     directory = source.read(8192)
     if "EncryptedPackage".encode("utf-16-le") in directory:
         return "the workbook is encrypted; save it without a password"
-    if "WordDocument".encode("utf-16-le") in directory:
-        return "this is a document of Word; save the table as CSV or XLSX"
-    return "this is a workbook of Excel 97 (.xls); save it as XLSX or CSV"
+    if any(name.encode("utf-16-le") in directory for name in ("Workbook", "Book")):
+        return "this is a workbook of Excel 97 (.xls); save it as XLSX or CSV"
+    return "this is an old Office document; save the table as XLSX or CSV"
 
 
 def recognise_text(head: bytes, file: str, wanted: Encoding | None) -> Text:
     """Return the encoding of a text, by its mark, the place of its zeros, or what it is valid in.
 
     Raises:
-        BadValue: it holds a zero byte, and is not UTF-16.
+        BadFile: it holds a zero byte, and is not UTF-16; or it has the mark of another encoding
+            than the one that is wanted.
     """
     for bom, encoding in _BOMS:
-        if head.startswith(bom) and wanted in (None, encoding):
+        if head.startswith(bom):
+            if wanted not in (None, encoding):
+                raise refusal(
+                    f"the file begins with the mark of {encoding.value.upper()}, not "
+                    f"{wanted.upper()}; leave the encoding out",
+                    file,
+                    1,
+                )
             return Text(encoding, len(bom))
-    if wanted:
+    if wanted in (Encoding.UTF_16_LE, Encoding.UTF_16_BE):
         return Text(wanted, 0)
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if (even + odd) * 20 >= len(head) and min(even, odd) * 20 <= max(even, odd):
-        return Text(Encoding.UTF_16_LE if odd > even else Encoding.UTF_16_BE, 0)
+    # Each line end of UTF-16 has a zero of its own.
+    is_wide = even + odd >= max(len(head) // 20, head.count(b"\n"), 1)
+    if is_wide and min(even, odd) * 20 <= max(even, odd):
+        found = Encoding.UTF_16_LE if odd > even else Encoding.UTF_16_BE
+        if wanted:
+            raise refusal(
+                f"the file is {found.value.upper()}, not {wanted.upper()}; leave the encoding out",
+                file,
+                1,
+            )
+        return Text(found, 0)
     if even + odd:
         place = head.index(0)
         raise refusal(
@@ -113,6 +131,8 @@ def recognise_text(head: bytes, file: str, wanted: Encoding | None) -> Text:
             file,
             head.count(b"\n", 0, place) + 1,
         )
+    if wanted:
+        return Text(wanted, 0)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -137,15 +157,17 @@ def recognise_format(sample: str, file: str) -> FileFormat:
     """Return the form of a text: JSON Lines if it starts with an object, else CSV or text.
 
     Raises:
-        BadValue: it is a page of HTML or XML, or one JSON list.
+        BadFile: it is a page of HTML or XML, or one JSON list.
     """
     if _MARKUP.match(sample):
         raise refusal(
-            "a page of HTML or XML, whatever its name says; open it in a spreadsheet and save it "
-            "as XLSX or CSV",
+            "this is a page of HTML or XML, whatever its name says; open it in a spreadsheet and "
+            "save it as XLSX or CSV",
             file,
         )
     start = sample.lstrip()
+    if re.match(r"\{[ \t]*[\r\n]", start):
+        raise refusal("one JSON object over several lines; write one a line", file, 1)
     if re.match(r"\{\s*(?:\"|\}|$)", start):
         return FileFormat.JSONL
     if re.match(r"\[\s*[\[{\"]", start):
@@ -154,12 +176,18 @@ def recognise_format(sample: str, file: str) -> FileFormat:
 
 
 def recognise_dialect(
-    sample: str, file: str, naming: Naming, options: ReadOptions, form: FileFormat
+    sample: str,
+    file: str,
+    naming: Naming,
+    options: ReadOptions,
+    form: FileFormat,
+    *,
+    is_whole: bool,
 ) -> Dialect:
     """Return delimiter and header of a table, from the whole lines of its beginning.
 
     Raises:
-        BadValue: there is no row, or the first one cannot be read.
+        BadFile: there is no row, or the first one cannot be read.
     """
     lines = raw_lines_of(sample)
     skip = 0
@@ -169,7 +197,9 @@ def recognise_dialect(
     while skip < len(lines) and not lines[skip].strip():
         skip += 1
     if skip == len(lines):
-        raise refusal("the file holds nothing but blank lines", file)
+        if is_whole:
+            raise refusal("the file holds nothing but blank lines", file)
+        raise refusal(f"the first {skip:,} lines are blank; take them out", file, 1)
     first_line = skip + 1
     if form is FileFormat.TXT:
         row = [lines[skip].rstrip("\r\n")]
@@ -194,6 +224,7 @@ def recognise_dialect(
     has_header = _is_header(row, naming, options, is_alone=len(row) == 1)
     if len(row) == 1 and not has_header:
         _refuse_other_delimiter(rows_by, naming, delimiter, file, first_line)
+        _refuse_rare_delimiter(row[0], naming, file, first_line)
     used = {place for cells in rows for place, cell in enumerate(cells) if cell.strip()}
     only = used.pop() if len(used) == 1 else None
     return Dialect(
@@ -260,12 +291,24 @@ def _refuse_other_delimiter(
     for other in DELIMITERS:
         rows = rows_by[other]
         if other != delimiter and rows and len(rows[0]) > 1 and naming.known(rows[0]):
-            shown = "TAB" if other == "\t" else other
             raise refusal(
-                f"the delimiter does not occur in the first row, but {shown} does; "
+                f"the delimiter does not occur in the first row, but {DELIMITERS[other]} does; "
                 "leave the option out, or name that one",
                 file,
                 line,
+            )
+
+
+def _refuse_rare_delimiter(text: str, naming: Naming, file: str, line: int) -> None:
+    """Refuse a first row that is no header, but would be one between other characters."""
+    for other in sorted(set(re.findall(r"[^\w\-.'\"]", text))):
+        if naming.known(text.split(other)) > 1:
+            raise refusal(
+                f"the columns seem to stand between {other!r}; put commas, semicolons, tabs or "
+                "pipes there",
+                file,
+                line,
+                text.index(other) + 1,
             )
 
 

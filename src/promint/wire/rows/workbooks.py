@@ -17,8 +17,9 @@ from typing import NamedTuple, cast
 from xml.parsers import expat
 
 from promint.wire.rows.assembling import Cell, Number, Wrong
-from promint.wire.rows.blocks import UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX, Source, shown
+from promint.wire.rows.blocks import UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX, Source, is_damaged
 from promint.wire.rows.chunks import refusal
+from promint.wire.rows.writing import column_letters
 
 ROWS_MAX = 1_048_576
 COLUMNS_MAX = 16_384
@@ -34,10 +35,12 @@ _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DATE_FORMATS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 _NOT_OF_A_DATE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^\]]*\]|General', re.IGNORECASE)
 _OF_A_DATE = re.compile(r"[ymdhs]", re.IGNORECASE)
+_ZEROS = re.compile("0{2,15}")
 
 NO_RESULT = Wrong(
-    "a formula without its value; open the file in a spreadsheet, save it", is_damage=True
+    "a formula without its value; open the file in a spreadsheet and save it", is_damage=True
 )
+HALF_A_CHARACTER = Wrong("half a character, which no text can hold", is_damage=True)
 
 Batch = tuple[list[int], list[list[Cell]]]
 """Numbers of rows, and their cells."""
@@ -48,13 +51,14 @@ class Sheet(NamedTuple):
 
     name: str
     part: str
+    is_hidden: bool = False
 
 
 class Workbook:
     """An open workbook.
 
     Raises:
-        BadValue: it is none, it is damaged or encrypted, or absurdly large.
+        BadFile: it is none, it is damaged or encrypted, or absurdly large.
     """
 
     def __init__(self, source: Source, file: str) -> None:
@@ -67,7 +71,7 @@ class Workbook:
         self._names = set(self._archive.namelist())
         self._refuse_others()
         self._read_workbook()
-        self._dates: frozenset[int] | None = None
+        self._styles: _Styles | None = None
         self._shared: _SharedTexts | None = None
 
     def close(self) -> None:
@@ -88,19 +92,19 @@ class Workbook:
         parts = int.from_bytes(tail[place + 10 : place + 12], "little") if place >= 0 else 0
         directory_bytes = int.from_bytes(tail[place + 12 : place + 16], "little")
         if parts > PARTS_MAX or (place >= 0 and directory_bytes > PARTS_MAX * 1000):
-            raise refusal(f"a ZIP archive of over {PARTS_MAX} parts is no workbook", self._file)
+            raise refusal(f"a ZIP archive of over {PARTS_MAX:,} parts is no workbook", self._file)
 
     def _refuse_others(self) -> None:
         if any(info.flag_bits & 1 for info in self._archive.infolist()):
-            raise refusal("the archive is encrypted; save it without a password", self._file)
+            raise refusal("the workbook is encrypted; save it without a password", self._file)
         if "xl/workbook.bin" in self._names:
-            raise refusal("an XLSB workbook; save it as XLSX or CSV", self._file)
+            raise refusal("this is an XLSB workbook; save it as XLSX or CSV", self._file)
         if "content.xml" in self._names and "mimetype" in self._names:
-            raise refusal("an OpenDocument file; save it as XLSX or CSV", self._file)
+            raise refusal("this is an OpenDocument file; save it as XLSX or CSV", self._file)
         if "word/document.xml" in self._names:
-            raise refusal("a document of Word; save the table as XLSX or CSV", self._file)
+            raise refusal("this is a document of Word; save the table as XLSX or CSV", self._file)
         if "_rels/.rels" not in self._names:
-            raise refusal("a ZIP archive, but no workbook; unpack it first", self._file)
+            raise refusal("this is a ZIP archive, but no workbook; unpack it first", self._file)
 
     def _read_workbook(self) -> None:
         main = "xl/workbook.xml"
@@ -108,7 +112,7 @@ class Workbook:
             if kind == "officeDocument":
                 main = target
         if main not in self._names:
-            raise refusal("a ZIP archive, but no workbook; unpack it first", self._file)
+            raise refusal("this is a ZIP archive, but no workbook; unpack it first", self._file)
         folder, _, name = main.rpartition("/")
         relations = list(self._relations(f"{folder}/_rels/{name}.rels", folder))
         parts = {id_: target for kind, target, id_ in relations if kind == "worksheet"}
@@ -123,7 +127,8 @@ class Workbook:
             elif tag == "sheet":
                 part = parts.get(_by_local_name(attributes, "id"))
                 if part in self._names:
-                    self.sheets.append(Sheet(attributes.get("name", ""), part))
+                    is_hidden = attributes.get("state", "visible") != "visible"
+                    self.sheets.append(Sheet(attributes.get("name", ""), part, is_hidden))
 
         self._parse(main, start)
 
@@ -146,7 +151,7 @@ class Workbook:
         """Return a sheet by its name or number, from 1.
 
         Raises:
-            BadValue: there is no such sheet.
+            BadFile: there is no such sheet.
         """
         for sheet in self.sheets:
             if sheet.name.casefold() == wanted.strip().casefold():
@@ -156,33 +161,35 @@ class Workbook:
         names = ", ".join(repr(sheet.name) for sheet in self.sheets)
         raise refusal(f"no sheet is called {wanted!r}; there are {names}", self._file)
 
-    def rows(self, sheet: Sheet, width: int = COLUMNS_MAX) -> Iterator[Batch]:
-        """Yield the rows of a sheet in batches, each with at most its first `width` cells.
+    def rows(
+        self, sheet: Sheet, width: int = COLUMNS_MAX, batch_cells: int = CHUNK_CELLS
+    ) -> Iterator[Batch]:
+        """Yield the rows of a sheet, each with at most its first `width` cells, in batches.
+
+        A batch has about `batch_cells` of them, and at least what a block of the file holds.
 
         Raises:
-            BadValue: the part is damaged, or a cell is absurdly long.
+            BadFile: the part is damaged, or a cell is absurdly long.
         """
-        if self._dates is None:
-            self._dates = self._date_styles()
+        if self._styles is None:
+            self._styles = self._read_styles()
         if self._shared is None:
             self._shared = self._shared_texts()
-        reading = _SheetRows(self._shared, self._dates, width, self._file)
+        reading = _SheetRows(self._shared, self._styles, width, self._file)
         for _ in self._feed(sheet.part, reading):
-            if reading.cell_count >= CHUNK_CELLS:
+            if reading.cell_count >= batch_cells:
                 yield reading.take()
         yield reading.take()
 
-    def _date_styles(self) -> frozenset[int]:
-        """Return the styles of cells that show a number as a date."""
-        formats: dict[int, bool] = {}
+    def _read_styles(self) -> "_Styles":
+        formats: dict[int, str] = {}
         styles: list[int] = []
         inside = False
 
         def start(tag: str, attributes: Mapping[str, str]) -> None:
             nonlocal inside
             if tag == "numFmt":
-                code = _NOT_OF_A_DATE.sub("", attributes.get("formatCode", ""))
-                formats[_whole(attributes.get("numFmtId"))] = bool(_OF_A_DATE.search(code))
+                formats[_whole(attributes.get("numFmtId"))] = attributes.get("formatCode", "")
             elif tag in ("cellXfs", "cellStyleXfs"):
                 inside = tag == "cellXfs"
             elif tag == "xf" and inside:
@@ -190,10 +197,15 @@ class Workbook:
 
         if self._styles_part in self._names:
             self._parse(self._styles_part, start)
-        return frozenset(
-            style
-            for style, number in enumerate(styles)
-            if formats.get(number, number in _DATE_FORMATS)
+        dates = {number for number, code in formats.items() if _is_of_a_date(code)}
+        dates |= _DATE_FORMATS - formats.keys()
+        return _Styles(
+            frozenset(style for style, number in enumerate(styles) if number in dates),
+            {
+                style: len(code)
+                for style, number in enumerate(styles)
+                if _ZEROS.fullmatch(code := formats.get(number, ""))
+            },
         )
 
     def _shared_texts(self) -> "_SharedTexts":
@@ -252,6 +264,13 @@ class Workbook:
                     yield data
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError):
             raise self._damaged() from None
+
+
+class _Styles(NamedTuple):
+    """Which styles of cells show a number as a date, and which with zeros in front, how long."""
+
+    dates: frozenset[int]
+    zeros: Mapping[int, int]
 
 
 class _Handlers:
@@ -327,9 +346,9 @@ class _SharedTexts(_Handlers):
 class _SheetRows(_Handlers):
     """Collects the rows of a sheet."""
 
-    def __init__(self, shared: _SharedTexts, dates: frozenset[int], width: int, file: str) -> None:
+    def __init__(self, shared: _SharedTexts, styles: _Styles, width: int, file: str) -> None:
         self._shared = shared
-        self._dates = dates
+        self._styles = styles
         self._width = width
         self._file = file
         self._lines: list[int] = []
@@ -358,7 +377,9 @@ class _SheetRows(_Handlers):
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         self._depth += 1
         if self._depth > _DEPTH_MAX:
-            raise refusal("the workbook is damaged: nested too deep", self._file, self._line)
+            raise refusal(
+                "the workbook is damaged: nested too deep", self._file, self._line or None
+            )
         if ":" in tag:
             tag = tag.rpartition(":")[2]
         if tag == "c":
@@ -380,7 +401,11 @@ class _SheetRows(_Handlers):
     def _start_row(self, number: int) -> None:
         self._line = max(number, self._line + 1)
         if self._line > ROWS_MAX:
-            raise refusal(f"a sheet of over {ROWS_MAX} rows is damaged", self._file, self._line)
+            raise refusal(
+                f"no sheet has over {ROWS_MAX:,} rows; the workbook is damaged",
+                self._file,
+                self._line,
+            )
         self._row = []
         self._column = -1
 
@@ -422,10 +447,10 @@ class _SheetRows(_Handlers):
             self._size += len(text)
             if self._size > CELL_CHARACTERS_MAX:
                 raise refusal(
-                    f"a cell of over {CELL_CHARACTERS_MAX} characters",
+                    f"a cell of over {CELL_CHARACTERS_MAX:,} characters, which is no code",
                     self._file,
                     self._line,
-                    self._column + 1,
+                    column_letters(self._column),
                 )
 
     def _end_cell(self) -> None:
@@ -451,7 +476,11 @@ class _SheetRows(_Handlers):
         if kind == "n":
             if not value:
                 return ""
-            return Number(value, bool(self._style) and _whole(self._style) in self._dates)
+            style = _whole(self._style) if self._style else 0
+            zeros = self._styles.zeros.get(style)
+            if zeros and value.isdecimal():
+                value = value.zfill(zeros)
+            return Number(value, style in self._styles.dates)
         if kind == "s":
             shared = self._shared.text(value)
             return _unescaped(shared) if isinstance(shared, str) else shared
@@ -489,11 +518,16 @@ def csv_line(cells: Iterable[str]) -> str:
     return text.getvalue()
 
 
-def _unescaped(text: str) -> str:
+def _is_of_a_date(code: str) -> bool:
+    return _OF_A_DATE.search(_NOT_OF_A_DATE.sub("", code)) is not None
+
+
+def _unescaped(text: str) -> str | Wrong:
     """Undo `_x000D_`, the way in which XLSX writes what XML cannot."""
     if "_x" not in text:
         return text
-    return shown(_ESCAPED.sub(lambda match: chr(int(match[1], 16)), text))
+    whole = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+    return HALF_A_CHARACTER if is_damaged(whole) else whole
 
 
 def _by_local_name(attributes: Mapping[str, str], name: str) -> str:

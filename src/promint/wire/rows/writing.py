@@ -254,6 +254,13 @@ class _Sink(io.RawIOBase):
         return data
 
 
+class _Archive(zipfile.ZipFile):
+    """An archive that may be given up: what is not finished is nobody's."""
+
+    def __del__(self) -> None:
+        """Write no end, as every other archive does; there may be an open part."""
+
+
 class XlsxWriter:
     """Writes a workbook whose archive is a stream: sheets first, what lists them last."""
 
@@ -264,7 +271,7 @@ class XlsxWriter:
         self._sink = _Sink()
         # Cheap compression: rows are so alike that more of it costs three times the time for
         # a tenth of the size.
-        self._archive = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+        self._archive = _Archive(self._sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
         self._sheet: IO[bytes] | None = None
         self._sheets = 0
         self._row = 0
@@ -401,12 +408,13 @@ def _text_cells(
     letters: str, numbers: Sequence[int], texts: Sequence[str], *, raw: bool
 ) -> list[str]:
     joined = "\n".join(texts)
-    if len(joined) > CELL_CHARACTERS_MAX:
+    if 2 * len(joined) > CELL_CHARACTERS_MAX:
         for number, text in zip(numbers, texts, strict=True):
-            if len(text) > CELL_CHARACTERS_MAX:
+            # Spreadsheets count as UTF-16 does.
+            if len(text.encode("utf-16-le")) > 2 * CELL_CHARACTERS_MAX:
                 raise BadValue(
-                    f"a text of {len(text)} characters, more than a cell of XLSX holds "
-                    f"({CELL_CHARACTERS_MAX}); export as CSV",
+                    f"a text of {len(text):,} characters, more than a cell of XLSX holds "
+                    f"({CELL_CHARACTERS_MAX:,}); export as CSV",
                     f"row {number}, column {letters}",
                 )
     written: Iterable[str] = texts
