@@ -10,6 +10,7 @@ ACTIVATE = "promocodes/activate"
 ATTACH = "promocodes/attach"
 DELETE = "profiles/delete"
 DETACH = "promocodes/detach"
+GET = "promocodes/get"
 IMPORT = "promocodes/import"
 UPDATE = "promocodes/update"
 
@@ -81,6 +82,10 @@ def head_of(buffer: bytes | bytearray) -> tuple[int, int, str, int] | None:
 
 def activate(program: int, code: str, *, key: str | None = None) -> Request:
     return Request(ACTIVATE, {"loyalty_id": program, "code": code}, key)
+
+
+def get(program: int, code: str) -> Request:
+    return Request(GET, {"loyalty_id": program, "code": code})
 
 
 def attach(
