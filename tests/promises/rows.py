@@ -54,6 +54,11 @@ _ALL = (
         "Everything that was not synced is thrown away at random moments: no answered change is"
         " lost, the database is whole.",
         "`synchronous=NORMAL`, which has to lose something.",
+        "LazyFS, which throws away what was not synced, is to be had in source only. For SQLite a"
+        " layer under the library does the same: it keeps apart what was written and not synced,"
+        " and leaves none, some or all of it, in any order, single writes torn. For PostgreSQL"
+        " nothing takes its place, so there this is unproved; row 3 kills its whole server, which"
+        " loses what the operating system was not given, and no more.",
     ),
     Row(
         5,
