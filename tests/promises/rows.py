@@ -64,9 +64,10 @@ _ALL = (
         5,
         "A request with an `Idempotency-Key` can be repeated at will; it happens once.",
         "The key, the effect and the answer are written in one transaction.",
-        "Keyed requests whose answers are lost are repeated: each has one effect and, byte for"
-        " byte, one answer; another body under the same key is refused.",
-        "A build that looks for the key first and writes it later.",
+        "Keyed requests whose answers are cut off are repeated, also after a kill between commit"
+        " and answer and after 23 h 59 min: each has one effect and, byte for byte, one answer;"
+        " another body under the same key is refused.",
+        "Builds that look for the key first and write it later, or after the commit.",
     ),
     Row(
         6,

@@ -93,5 +93,6 @@ class _Connection:
 
     def _receive(self) -> bytes:
         received = self._socket.recv(65536)
-        assert received, "the service closed the connection"
+        if not received:
+            raise ConnectionError("the service closed the connection")
         return received

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tests.races.gate import Gate
 from tests.races.ledger import Broken
 from tests.races.linearizability import Operation, Verdict, in_order, judge
+from tests.races.lines import ClientLine
 from tests.races.racing import year
 from tests.races.requests import (
     ATTACH,
@@ -27,7 +28,6 @@ from tests.races.requests import (
     attach,
     detach,
     get,
-    head_of,
     update,
 )
 from tests.running import Running
@@ -192,14 +192,14 @@ class History:
     # -- clients ---------------------------------------------------------------------------
 
     async def _client(self) -> None:
-        line = _ClientLine(self._ports, self.service.token)
+        line = ClientLine(self._ports, self.service.token)
         try:
             while self._sent < self.size:
                 await self._ask(line, self._any_request())
         finally:
             line.close()
 
-    async def _ask(self, line: "_ClientLine", request: Request) -> None:
+    async def _ask(self, line: ClientLine, request: Request) -> None:
         """Ask once, with a key until there is an answer, and note what was told."""
         await line.open()
         self._sent += 1
@@ -250,45 +250,6 @@ class History:
             if answer.status != 503:
                 return Operation((GET,), asked_at, told_by(answer), next(self._clock))
         raise AssertionError("the service did not recover")
-
-
-class _ClientLine:
-    """One client's connection, to one process after another whenever it breaks."""
-
-    def __init__(self, ports: Any, token: str) -> None:
-        self._ports = ports
-        self._token = token
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def open(self) -> None:
-        for _ in range(RETRIES_MAX):
-            if self._streams is not None:
-                return
-            try:
-                self._streams = await asyncio.open_connection("127.0.0.1", next(self._ports))
-            except OSError:
-                await asyncio.sleep(PAUSE_S)
-        raise AssertionError("no process of the service can be reached")
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-        self._streams = None
-
-    async def exchange(self, request: Request) -> Answer | None:
-        """Send a request and return its answer, None if the connection broke."""
-        assert self._streams is not None
-        reader, writer = self._streams
-        try:
-            writer.write(request.encoded(self._token))
-            await writer.drain()
-            head = head_of(await reader.readuntil(b"\r\n\r\n"))
-            assert head is not None
-            _, status, reason, length = head
-            return Answer(request, status, reason, await reader.readexactly(length))
-        except (OSError, EOFError):
-            self.close()
-            return None
 
 
 def is_near(one: Operation, other: Operation) -> bool:

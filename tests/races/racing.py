@@ -283,29 +283,12 @@ def race_for_the_last_places(service: Running, codes: int) -> None:
 
 def race_of_one_key(service: Running, keys: int, racers: int) -> None:
     """One request with one idempotency key comes several times at once: it happens once."""
-    # So many codes that two processes hardly ever take the same: only the key is in the way.
-    personal = service.program([f"K{number}" for number in range(100 * keys)])
-    universal = service.program([f"K{number}" for number in range(keys)], multiple_usage=True)
-    database = service.database()
-    (profile,) = service.profiles(database, 1)
-    numbers = range(keys)
-    requests = [
-        *(attach(personal, database, profile, key=f"any-{number}") for number in numbers),
-        *(attach(personal, database, profile, f"N{n}", key=f"new-{n}") for n in numbers),
-        *(activate(universal, f"K{number}", key=f"use-{number}") for number in numbers),
-        *(
-            update(universal, f"K{n}", key=f"change-{n}", expire_date=year(2030 + n))
-            for n in numbers
-        ),
-    ]
+    programs, requests = keyed_requests(service, keys)
 
-    with Gate(service) as gate:
-        held = [attach(universal, database, profile, f"K{number}") for number in numbers]
-        succeed(gate.release(held))
     with Gate(service, 4 * racers) as gate:
         answers = gate.release([request.again() for request in requests for _ in range(racers)])
 
-    ledger = Ledger.read(service.url, personal, universal)
+    ledger = Ledger.read(service.url, *programs)
     for same in grouped(answers, lambda answer: answer.request.key):
         bodies = {answer.body for answer in same}
         demand(len(bodies) == 1, same[0].request, "was answered in several ways", bodies)
@@ -357,6 +340,32 @@ def race_of_everything(
 
 
 # -- before and after a race ---------------------------------------------------------------
+
+
+def keyed_requests(service: Running, keys: int) -> tuple[list[int], list[Request]]:
+    """Return two programs, and so many requests with a key of their own of each of four kinds."""
+    # So many codes that two processes hardly ever take the same: only the key is in the way.
+    personal = service.program([f"K{number}" for number in range(100 * keys)])
+    universal = service.program([f"K{number}" for number in range(keys)], multiple_usage=True)
+    database = service.database()
+    (profile,) = service.profiles(database, 1)
+    numbers = range(keys)
+    with Gate(service) as gate:
+        held = [attach(universal, database, profile, f"K{number}") for number in numbers]
+        succeed(gate.release(held))
+
+    def key(kind: str, number: int) -> str:
+        return f"{kind}-{personal}-{number}"
+
+    return [personal, universal], [
+        *(attach(personal, database, profile, key=key("any", n)) for n in numbers),
+        *(attach(personal, database, profile, f"N{n}", key=key("new", n)) for n in numbers),
+        *(activate(universal, f"K{n}", key=key("use", n)) for n in numbers),
+        *(
+            update(universal, f"K{n}", key=key("change", n), expire_date=year(2030 + n % 5_000))
+            for n in numbers
+        ),
+    ]
 
 
 def attached_codes(service: Running, names: Sequence[str]) -> int:
