@@ -281,6 +281,30 @@ def race_for_the_last_places(service: Running, codes: int) -> None:
     settle(service, answers, [program], "attach_limit")
 
 
+def race_for_three_limits(service: Running, codes: int, profiles: int, tightest: str) -> None:
+    """Each of many profiles attaches each of many new codes, where three limits count at once.
+
+    Two of the limits are just wide enough for all; the tightest, one of `attach_limit`,
+    `profile_limit` and `code_limit`, is a third of that. Exactly what it allows succeeds.
+    """
+    wide = {"attach_limit": profiles, "profile_limit": codes, "code_limit": codes}
+    limits = {**wide, tightest: wide[tightest] // 3}
+    program = service.program(multiple_usage=True, **limits)
+    database = service.database()
+    customers = service.profiles(database, profiles)
+    names = [f"T{number}" for number in range(codes)]
+
+    with Gate(service) as gate:
+        answers = gate.release(
+            [attach(program, database, profile, name) for name in names for profile in customers]
+        )
+
+    won = sum(answer.is_success for answer in answers)
+    allowed = codes * profiles // wide[tightest] * limits[tightest]
+    demand(won == allowed, won, "successes where", tightest, "allows", allowed, "of", len(answers))
+    settle(service, answers, [program], tightest)
+
+
 def race_of_one_key(service: Running, keys: int, racers: int) -> None:
     """One request with one idempotency key comes several times at once: it happens once."""
     programs, requests = keyed_requests(service, keys)
