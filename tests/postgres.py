@@ -51,7 +51,9 @@ SETTINGS = {
 }
 """What every server is started with; durable, as in production."""
 
-_STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+Mode = Literal["fast", "immediate", "kill"]
+
+_STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
 
 # Reads until the test run closes the pipe or dies, then ends the server and removes its folder.
 # A parent-death signal would do so on Linux only, and already when the starting thread ends.
@@ -199,11 +201,11 @@ class PostgresServer:
         self._execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
         self._databases.discard(name)
 
-    def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+    def restart(self, mode: Mode = "fast") -> None:
         """Stop the server and start it again on the same port.
 
-        Either way every connection breaks. After "immediate" the server recovers from its log,
-        as after a crash.
+        Any way every connection breaks. After "immediate" the server recovers from its log, as
+        after a crash; "kill" is one: every process of the server gets a SIGKILL.
 
         Raises:
             RuntimeError: the server was not started here, or did not start again.
@@ -262,8 +264,10 @@ class Cluster:
             self._watch.communicate()
             raise
 
-    def halt(self, mode: Literal["fast", "immediate"]) -> None:
+    def halt(self, mode: Mode) -> None:
         """Stop the server and wait until it is gone."""
+        if mode == "kill":
+            self._kill_sessions()
         self.process.send_signal(_STOP_SIGNALS[mode])
         try:
             self.process.wait(STOP_TIMEOUT_S)
@@ -274,6 +278,16 @@ class Cluster:
     def stand_by(self) -> None:
         """Make the server, which is stopped, a replica from its next start on."""
         (self._data / "standby.signal").touch()
+
+    def _kill_sessions(self) -> None:
+        # Held still, so that it starts no others; no session may outlive it, for the shared
+        # memory that one holds keeps the next server from starting.
+        self.process.send_signal(signal.SIGSTOP)
+        for line in _output("ps", "-A", "-o", "pid=,ppid=").splitlines():
+            pid, parent = map(int, line.split())
+            if parent == self.process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def run(self) -> None:
         """Start the server again, on its port, and wait until it answers."""

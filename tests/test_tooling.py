@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.postgres import PostgresServer, embedded_binaries, find_binaries
+from tests.postgres import Mode, PostgresServer, embedded_binaries, find_binaries
 
 ROOT = Path(__file__).parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -146,10 +146,8 @@ def test_databases_can_be_made_while_an_event_loop_runs(server: PostgresServer) 
     assert fetch(asyncio.run(make()), "SELECT 1") == 1
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restart_keeps_what_was_committed(
-    server: PostgresServer, mode: Literal["fast", "immediate"]
-) -> None:
+@pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
+def test_a_restart_keeps_what_was_committed(server: PostgresServer, mode: Mode) -> None:
     dsn = server.create_database()
     fetch(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
     first_pid = server.pid

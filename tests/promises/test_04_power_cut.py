@@ -5,7 +5,6 @@ import random
 from tests.conftest import Stores
 from tests.promises.faults.power import cut_power
 from tests.promises.proof import Proof, control, promise
-from tests.promises.test_03_stored_when_answered import check_keys, killed
 from tests.races.builds import build_with
 from tests.races.customers import Crowd
 from tests.races.ledger import SQLITE, demand, rows
@@ -41,11 +40,11 @@ def cut_again_and_again(url: str, seed: int, cuts: int, build: str) -> None:
     crowd.service.token = plain.token
     with crowd.service:
         for _ in range(cuts):
-            crowd.storm(until=lambda: killed(crowd))
+            crowd.storm(until=crowd.kill_service)
             cut_power(url.removeprefix(SQLITE), rng)
             check_whole(url)
             crowd.service.restart()
-            check_keys(crowd, crowd.check())
+            crowd.check_keys(crowd.check())
             crowd.repeat()
             crowd.repeat_answered(newest=32)
         crowd.check()

@@ -9,15 +9,12 @@ from tests.conftest import Stores
 from tests.promises.proof import Proof, control, promise
 from tests.races.builds import build_with
 from tests.races.customers import Crowd, Moment
-from tests.races.gate import Gate
 from tests.races.proxy import Line
-from tests.races.requests import attach
 from tests.running import Running
 
 KILLS = 40
 CUTS = 80
 ROUNDS = 3
-TRIES = 200
 
 KILL_ONE = """
 SELECT pg_terminate_backend(pid) FROM (
@@ -69,8 +66,8 @@ def endure(crowd: Crowd, trouble: Moment) -> None:
         crowd.storm(until=trouble)
         crowd.repeat()
         crowd.check()
-        check_recovered(crowd)
-    check_answers(crowd)
+        crowd.check_recovered()
+    crowd.check_told()
 
 
 async def killed(crowd: Crowd) -> None:
@@ -91,22 +88,3 @@ async def cut(crowd: Crowd, line: Line) -> None:
     for _ in range(CUTS):
         await crowd.answers(crowd.rng.randrange(1, 16))
         line.cut()
-
-
-def check_recovered(crowd: Crowd) -> None:
-    """Ask until every process answers as if nothing had been; nobody starts it again."""
-    request = attach(crowd.program, crowd.database, crowd.profiles[0])
-    ports = crowd.service.ports
-    with Gate(crowd.service, len(ports)) as gate:
-        for _ in range(TRIES):
-            if all(answer.is_success for answer in gate.release([request.again() for _ in ports])):
-                return
-    raise AssertionError("the service did not recover")
-
-
-def check_answers(crowd: Crowd) -> None:
-    """Everybody was told of success, of a refusal that fits, or to try again."""
-    answers = {(told.answer.status, told.answer.reason) for told in crowd.told if told.answer}
-    expected = {(200, ""), (200, "already_activated"), (503, "unavailable")}
-    assert answers <= expected | {(503, "outcome_unknown")}, answers
-    assert all(told.answer is not None for told in crowd.told)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.races.gate import Gate
-from tests.races.ledger import Broken, Ledger, demand
+from tests.races.ledger import Broken, Ledger, demand, used_keys
 from tests.races.requests import (
     ATTACH,
     UPDATE,
@@ -108,6 +108,48 @@ class Crowd:
             if told.answer is not None:
                 ledger.check_reason(told.answer, told.ids)
         return ledger
+
+    def check_keys(self, ledger: Ledger) -> None:
+        """Hold the record of each key to the effect of its request: one transaction, both or none.
+
+        Raises:
+            Broken: there is one without the other.
+        """
+        used = used_keys(self.service.url)
+        for told in self.told:
+            if told.request.key:
+                happened = ledger.has_happened(told.request, told.ids)
+                is_used = told.request.key in used
+                demand(happened == is_used, told, "happened:", happened, "; key used:", is_used)
+
+    def check_recovered(self) -> None:
+        """Ask until every process answers as if nothing had been; nobody starts it again."""
+        request = attach(self.program, self.database, self.profiles[0])
+        ports = self.service.ports
+        with Gate(self.service, len(ports)) as gate:
+            for _ in range(RETRIES_MAX):
+                answers = gate.release([request.again() for _ in ports])
+                if all(answer.is_success for answer in answers):
+                    return
+        raise AssertionError("the service did not recover")
+
+    def check_told(self) -> None:
+        """Everybody was told of success, of a refusal that fits, or to try again."""
+        answers = {(told.answer.status, told.answer.reason) for told in self.told if told.answer}
+        expected = {(200, ""), (200, "already_activated"), (503, "unavailable")}
+        demand(answers <= expected | {(503, "outcome_unknown")}, "answers", answers)
+        demand(all(told.answer is not None for told in self.told), "a request without an answer")
+
+    async def kill_service(self) -> None:
+        """Wait for a random number of answers and a random moment more, then kill one process."""
+        await self.moment()
+        self.service.kill()
+        await asyncio.sleep(0.02)
+
+    async def moment(self) -> None:
+        """Wait for a random number of answers and a random moment more."""
+        await self.answers(self.rng.randrange(20, 300))
+        await asyncio.sleep(self.rng.random() * 0.01)
 
     def repeat(self) -> None:
         """Send again what carried a key and was left open, until it succeeds, which it must."""
