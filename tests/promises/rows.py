@@ -73,10 +73,11 @@ _ALL = (
         6,
         "No answer is ever a wrong “already used”.",
         "A commit whose outcome is unknown is looked up by its event before anything else is done.",
-        "The line to the database is cut and its backends are killed: every answer is a success, a"
-        " refusal that somebody else caused, or a 503; repeated with its key it agrees with the"
-        " database.",
-        "A build that takes a broken connection to mean that nothing was written.",
+        "The line to the database is cut, at any answer and at those to commits, and its backends"
+        " are killed: every answer is a success, a refusal that somebody else caused, or a 503;"
+        " repeated with its key it agrees with the database.",
+        "Builds that take a broken connection to mean that nothing was written, or that the code"
+        " was used.",
     ),
     Row(
         7,

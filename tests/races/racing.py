@@ -288,7 +288,7 @@ def race_for_three_limits(service: Running, codes: int, profiles: int, tightest:
     `profile_limit` and `code_limit`, is a third of that. Exactly what it allows succeeds.
     """
     wide = {"attach_limit": profiles, "profile_limit": codes, "code_limit": codes}
-    limits = {**wide, tightest: wide[tightest] // 3}
+    limits: dict[str, Any] = {**wide, tightest: wide[tightest] // 3}
     program = service.program(multiple_usage=True, **limits)
     database = service.database()
     customers = service.profiles(database, profiles)
