@@ -91,7 +91,7 @@ class PostgresStore:
         self._engine = HeldConnection(lambda: self._connect(SESSION))
         self._reads = HeldConnection(lambda: self._connect(SESSION))
         self._pool: Pool | None = None
-        self.searching = PostgresSearching(self._pooled)
+        self.searching = PostgresSearching(self._pooled, self.connect_for_bulk)
         self.staging = PostgresStaging(self)
         self.jobs = PostgresJobs(self._pooled, self.transaction)
         self._codes = Batcher(self._get_codes)

@@ -4,7 +4,9 @@ import re
 
 # What Excel, LibreOffice and Google Sheets begin a formula with, or skip before one; the wide
 # forms are what a Japanese or Chinese keyboard writes.
-FORMULA_STARTS = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001
+FORMULA_CHARACTERS = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001
+FORMULA_STARTS = re.escape(FORMULA_CHARACTERS)
+"""The same, within the brackets of a pattern."""
 _TO_GUARD = re.compile(f"'*[{FORMULA_STARTS}]")
 _GUARDED = re.compile(f"'+[{FORMULA_STARTS}]")
 
