@@ -26,7 +26,7 @@ from promint.service.importing import Importing, ImportOptions
 from promint.service.means import Means
 from promint.store.searching import CodeFilter
 from promint.store.staging import Insertion, StagedCode
-from promint.wire.rows import FileFormat
+from promint.wire.rows import CODE_COLUMNS, FileFormat, open_writer, write_rows
 from tests.world import DAY, NOON, World
 
 FORMS = [FileFormat.CSV, FileFormat.XLSX, FileFormat.JSONL]
@@ -53,9 +53,13 @@ def exported(
     return world.run(collect())
 
 
-def codes_of(world: World, program: LoyaltyProgram) -> list[PromoCode]:
+def codes_of(
+    world: World,
+    program: LoyaltyProgram,
+    wanted: CodeFilter = CodeFilter(),  # noqa: B008  # frozen
+) -> list[PromoCode]:
     async def collect() -> list[PromoCode]:
-        walk = world.store.searching.walk(program, CodeFilter(), now=world.now)
+        walk = world.store.searching.walk(program, wanted, now=world.now)
         return [code async for codes in walk for code in codes]
 
     return world.run(collect())
@@ -135,6 +139,115 @@ def test_a_program_of_strange_texts_survives_export_and_import(
 
     before, after = codes_of(world, program), codes_of(world, again)
     assert [essence(code) for code in after] == [essence(code) for code in before]
+
+
+# -- lines that the database makes ---------------------------------------------------------
+
+LINE_FORMS = [FileFormat.CSV, FileFormat.JSONL]
+EVERYTHING = CodeFilter()
+STATES = st.sampled_from([EVERYTHING, *(CodeFilter(state=state) for state in CodeState)])
+
+
+def written(
+    world: World, program: LoyaltyProgram, form: FileFormat, *, raw: bool, wanted: CodeFilter
+) -> bytes:
+    """Return the file as the writer makes it of values, without the database's help."""
+    rows = [
+        [code.code, code.state(world.now).value, code.created_at, code.expires_at, *code[7:14]]
+        for code in codes_of(world, program, wanted)
+    ]
+    return b"".join(write_rows(open_writer(form, CODE_COLUMNS, raw=raw), [rows]))
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    rows=st.lists(st.tuples(texts, moments, moments, st.booleans()), max_size=8),
+    form=st.sampled_from(LINE_FORMS),
+    raw=st.booleans(),
+    wanted=STATES,
+    buckets=st.sampled_from([1, 4]),
+)
+@example([("A-1", NOON + 1, None, False)], FileFormat.CSV, False, EVERYTHING, 1)
+@example([("-1", None, NOON - DAY, True)], FileFormat.CSV, False, EVERYTHING, 1)
+@example([("''＝1", NOON, None, False)], FileFormat.CSV, False, EVERYTHING, 1)  # noqa: RUF001
+@example([('a "b", c', None, None, False)], FileFormat.CSV, True, EVERYTHING, 1)
+@example([('"\\/\x7f\u2028é', None, NOON - 1, True)], FileFormat.JSONL, False, EVERYTHING, 1)
+def test_lines_of_the_database_are_the_bytes_of_the_writer(
+    world: World,
+    rows: list[Any],
+    form: FileFormat,
+    raw: bool,
+    wanted: CodeFilter,
+    buckets: int,
+) -> None:
+    holder = world.profile(world.database(), "a@b.ru")
+    program = world.program(code_matching=CodeMatching.EXACT, buckets=buckets)
+    staged: dict[str, StagedCode] = {}
+    for line, (text, expires_at, attached_at, is_used) in enumerate(rows):
+        try:
+            code = codetext.clean_code(text)
+            key = codetext.code_key(code, program.code_matching)
+        except BadValue:
+            continue
+        held: tuple[Any, ...] = ()
+        if attached_at is not None:
+            held = (*holder, attached_at, attached_at + 1 if is_used else None)
+        staged.setdefault(key, StagedCode(line, key, code, expires_at, None, *held))
+    fill(world, program, list(staged.values()))
+
+    file = exported(world, program, form, raw=raw, wanted=wanted)
+
+    assert file == written(world, program, form, raw=raw, wanted=wanted)
+
+
+def many_codes(world: World) -> LoyaltyProgram:
+    """Return a program of more codes than a piece has, each with moments of its own."""
+    holder = world.profile(world.database(), "a@b.ru")
+    program = world.program(buckets=2)
+    fill(
+        world,
+        program,
+        [
+            StagedCode(n, f"c{n:04}", f"C{n:04}", NOON + n, None, *holder, NOON - n * 7, None)
+            for n in range(6_000)
+        ],
+    )
+    return program
+
+
+@pytest.mark.parametrize("form", LINE_FORMS)
+def test_lines_of_thousands_of_codes_and_moments_are_whole(world: World, form: FileFormat) -> None:
+    program = many_codes(world)
+
+    file = exported(world, program, form)
+
+    assert file == written(world, program, form, raw=False, wanted=EVERYTHING)
+
+
+def test_an_export_is_of_one_moment_and_may_be_left_in_the_middle(world: World) -> None:
+    program = many_codes(world)
+    before = exported(world, program, FileFormat.CSV)
+    exporting = Exporting(means(world)).export(program, EVERYTHING, FileFormat.CSV)
+    begun = [world.run(anext(exporting)), world.run(anext(exporting))]
+
+    world.activate(program, "C5999")
+    world.import_codes(program, "LATER")
+
+    async def rest() -> list[bytes]:
+        return [piece async for piece in exporting]
+
+    assert b"".join(begun + world.run(rest())) == before
+    left = Exporting(means(world)).export(program, EVERYTHING, FileFormat.CSV)
+    world.run(anext(left))
+    world.run(anext(left))
+    world.run(left.aclose())
+    after = exported(world, program, FileFormat.CSV)
+    assert b"activated" in after
+    assert b"LATER" in after
 
 
 def fill(world: World, program: LoyaltyProgram, rows: list[StagedCode]) -> None:

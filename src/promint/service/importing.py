@@ -241,7 +241,11 @@ class Importing:
                 if on_batch is not None:
                     await on_batch(batch.id)
                 try:
-                    await work.insert(batch, is_atomic=options.mode is ImportMode.ALL_OR_NOTHING)
+                    await work.insert(
+                        batch,
+                        is_atomic=options.mode is ImportMode.ALL_OR_NOTHING,
+                        is_resumed=resume_batch is not None,
+                    )
                 except BatchFull:
                     raise BadValue("was brought to its end by another process", "batch") from None
                 except BaseException:
@@ -481,7 +485,7 @@ class _Work:
         self.report.duplicates_in_program = review.duplicates_in_program
         self.report.over_limit = review.over_limit
 
-    async def insert(self, batch: Batch, *, is_atomic: bool) -> None:
+    async def insert(self, batch: Batch, *, is_atomic: bool, is_resumed: bool) -> None:
         """Put the stage in."""
         total = self.report.rows - self.report.unusable - self.report.damaged
 
@@ -490,8 +494,8 @@ class _Work:
 
         insertion = self.importing.insertion(batch, is_atomic=is_atomic)
         inserted = await self.stage.insert(insertion, note)
-        review = await self.stage.review(batch.id)
-        self._take(review)
+        if is_resumed or inserted.duplicates or inserted.over_limit:
+            self._take(await self.stage.review(batch.id))
         self.report.new = inserted.inserted
         self.report.over_limit = inserted.over_limit
 
@@ -501,6 +505,8 @@ class _Work:
         """Take samples of what stays out, and write all of it to `rejects` if there is one."""
         refused = self.stage.refused(batch_id)
         if rejects is None:
+            if not any(count for _, count in self._refusal_counts()):
+                return
             # The first ones of each kind are enough.
             async for rows in refused:
                 for row in rows:

@@ -17,7 +17,7 @@ from promint.domain.model import (
 )
 from promint.service.means import Means
 from promint.store import StoreError
-from promint.store.searching import CodeFilter, CodePage, Span, WalletPage
+from promint.store.searching import CodeFilter, CodePage, Notation, Span, WalletPage
 
 ANY_TIME = Span()
 
@@ -139,6 +139,20 @@ class Search:
             async with aclosing(walk) as chunks:
                 async for codes in chunks:
                     yield codes
+
+    async def lines(
+        self, program: LoyaltyProgram, wanted: CodeFilter, notation: Notation
+    ) -> AsyncGenerator[bytes]:
+        """Yield the same as lines of text, without the additional data.
+
+        Raises:
+            StoreBusy: the store cannot answer now.
+        """
+        lines = self._store.searching.lines(program, wanted, notation, now=self._now())
+        with busy_if_not():
+            async with aclosing(lines) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def count(self, program: LoyaltyProgram, wanted: CodeFilter, *, most: int) -> int:
         """Return how many codes match, counted up to `most`.

@@ -65,6 +65,16 @@ class Dialect:
             return ""
         return f" INDEXED BY {index}" if index else " NOT INDEXED"
 
+    @property
+    def creation_order(self) -> str:
+        """Return by what codes are sorted to come in order of creation.
+
+        A sequence number is given once. Where it came twice all the same, an import having gone
+        on with another file, SQLite's index has the keys in order; PostgreSQL's has not, and
+        would sort for it, which costs as much as an export's lines do.
+        """
+        return "p.seq" if self.is_postgres else "p.seq, p.code_key"
+
     def for_each_key(self, keys: str) -> str:
         """Return the join of `keys k`, walked in its order, with its codes `p`."""
         same = "p.shard_key = k.shard_key AND p.code_key = k.code_key"

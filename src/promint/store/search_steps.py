@@ -22,10 +22,10 @@ from promint.domain.model import (
     LoyaltyProgram,
     PromoCode,
 )
+from promint.store import lines_sql, sql
 from promint.store import search_sql as texts
-from promint.store import sql
 from promint.store.search_sql import Condition, Dialect, Draft, Query, Run, Scan
-from promint.store.searching import CodeFilter, CodePage, HeldCode, WalletPage
+from promint.store.searching import CodeFilter, CodePage, HeldCode, Notation, WalletPage
 
 LOOKED_AT_MAX = 4_000
 """How many rows of an index one block of a page looks at; a page has four blocks at most."""
@@ -207,6 +207,16 @@ class _Search:
             end_seq = rows[0][1]
         return texts.by_creation(first_seq, end_seq)
 
+    def in_order(
+        self, dialect: Dialect, draft: Draft, made: str, columns: str = texts.CODES
+    ) -> str:
+        """Return the SELECT of what is made of each code that matches, in order of creation."""
+        # Parentheses around a UNION with its ORDER BY outside are read alike by both databases.
+        return (
+            f"SELECT {made} FROM ({self.selected(dialect, draft, columns)}) p "
+            f"ORDER BY {dialect.creation_order}"
+        )
+
     def selected(self, dialect: Dialect, draft: Draft, columns: str = texts.CODES) -> str:
         """Return the SELECT of everything that matches, in no order."""
         if self.wanted.codes:
@@ -362,10 +372,19 @@ def walk(
     if not (yield from search.plan()):
         return None
     draft = Draft()
-    # Parentheses around a UNION with its ORDER BY outside are read alike by both databases.
-    return draft.query(
-        f"SELECT * FROM ({search.selected(dialect, draft)}) p ORDER BY p.seq, p.code_key"
-    )
+    return draft.query(search.in_order(dialect, draft, "*"))
+
+
+def lines(
+    dialect: Dialect, program: LoyaltyProgram, wanted: CodeFilter, notation: Notation, now: int
+) -> Steps[Query | None]:
+    """Return the query of every code's line, as `walk` does of the codes."""
+    search = _Search(program, wanted, now)
+    if not (yield from search.plan()):
+        return None
+    draft = Draft()
+    line = lines_sql.line(dialect, draft, notation, now)
+    return draft.query(search.in_order(dialect, draft, line, lines_sql.COLUMNS))
 
 
 def count(

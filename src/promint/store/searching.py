@@ -65,6 +65,40 @@ class WalletPage(NamedTuple):
     next: str | None
 
 
+LINE_VALUES = (
+    "code",
+    "state",
+    "created_at",
+    "expires_at",
+    "attached_at",
+    "activated_at",
+    "attach_count",
+    "activation_count",
+    "database_id",
+    "profile_id",
+    "batch_id",
+)
+"""What a line of text says of a code, in this order: columns of `promo_code`, and its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How codes become lines of text. Each ends with a line feed.
+
+    Without `is_json` a line has its values with `cell` between them, nothing for NULL. With it, it
+    is a JSON object with `names`, one for each of `LINE_VALUES`, NULL left out. A moment is in
+    either `moment` and the number of its microseconds; as JSON it is a string.
+
+    `cell` and `moment` are control characters, which no code and no profile's id has in it; as
+    JSON, lines have `cell` nowhere.
+    """
+
+    names: tuple[str, ...]
+    cell: str
+    moment: str
+    is_json: bool = False
+
+
 class Searching(Protocol):
     """What a store offers for looking around. Not for decisions: those read what they change."""
 
@@ -86,6 +120,14 @@ class Searching(Protocol):
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int
     ) -> AsyncGenerator[Sequence[PromoCode]]:
         """Yield every code that matches, in chunks, as of one moment, in order of creation."""
+
+    def lines(
+        self, program: LoyaltyProgram, wanted: CodeFilter, notation: Notation, *, now: int
+    ) -> AsyncGenerator[bytes]:
+        """Yield what `walk` does as lines of text in UTF-8, without the additional data.
+
+        Each piece has whole lines.
+        """
 
     async def count(
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, most: int

@@ -27,7 +27,6 @@ INSERT INTO staged ({STAGED_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 SQLITE_ADD_PLAIN = "INSERT INTO staged (shard_key, line, code_key, code) VALUES (?, ?, ?, ?)"
 # `number` is a row's place in the order of creation: that of the file, or of the keys.
 _BY_LINE = "row_number() OVER (ORDER BY line)"
-_BY_KEY = "row_number() OVER (ORDER BY shard_key, code_key, line)"
 SQLITE_SORT_SMALL = f"""
 INSERT INTO sorted (number, {STAGED_COLUMNS})
 SELECT {_BY_LINE}, {STAGED_COLUMNS} FROM staged ORDER BY shard_key, code_key, line"""
@@ -38,14 +37,16 @@ SQLITE_COUNT = "SELECT count(*) FROM staged"
 
 POSTGRES_CREATE = f"""
 CREATE TEMP TABLE staged ({_STAGED_TABLE.format(integer="BIGINT", text='TEXT COLLATE "C"')})"""
-POSTGRES_SORT_SMALL = f"""
+# `{order}` is that of keys: without the shard where there is but one, since PostgreSQL compares
+# texts by their first bytes at once only where they come first.
+_POSTGRES_SORT = f"""
 CREATE TEMP TABLE sorted AS
-SELECT {_BY_KEY} AS n, {_BY_LINE} AS number, {STAGED_COLUMNS}
-FROM staged ORDER BY shard_key, code_key, line"""
-POSTGRES_SORT = f"""
-CREATE TEMP TABLE sorted AS
-SELECT {_BY_KEY} AS n, 0::bigint AS number, {STAGED_COLUMNS}
-FROM staged ORDER BY shard_key, code_key, line"""
+SELECT row_number() OVER (ORDER BY {{order}}) AS n, {{number}} AS number, {STAGED_COLUMNS}
+FROM staged ORDER BY {{order}}"""
+POSTGRES_SORT_SMALL = _POSTGRES_SORT.format(order="{order}", number=_BY_LINE)
+POSTGRES_SORT = _POSTGRES_SORT.format(order="{order}", number="0::bigint")
+ORDER_OF_KEYS = "shard_key, code_key, line"
+ORDER_WITHIN_SHARD = "code_key, line"
 POSTGRES_SORTED_KEY = "CREATE UNIQUE INDEX ON sorted (n)"
 
 # -- what would happen ---------------------------------------------------------------------
@@ -123,8 +124,10 @@ SQLITE_INSERT_WITHIN = (
     + _IS_NEW.format(source="stage.sorted")
     + _WITHIN_LIMIT
 )
-# Without ON CONFLICT, which costs a third: what is there already is left out by looking, and
-# who creates one of these codes in this very moment makes the chunk go again.
+# Without ON CONFLICT, which costs a third. Where nothing is there already, nothing has to be looked
+# for, which costs as much; else it is left out by looking, and who creates one of these codes in
+# this very moment makes the chunk go again.
+POSTGRES_INSERT_NEW = _INSERT_SELECT.format(seq="{seq}", source="sorted") + _IN_KEY_ORDER
 POSTGRES_INSERT = (
     _INSERT_SELECT.format(seq="{seq}", source="sorted")
     + _IS_NEW.format(source="sorted")

@@ -107,7 +107,7 @@ class PostgresStore:
         self._pool: Pool | None = None
         # A server whose disk fails ends by itself, and is out of reach until it has recovered.
         self.failure = ""
-        self.searching = PostgresSearching(self._pooled)
+        self.searching = PostgresSearching(self._pooled, self.connect_for_bulk)
         self.staging = PostgresStaging(self)
         self.jobs = PostgresJobs(self._pooled, self.transaction)
         self._codes = Batcher(self._get_codes)

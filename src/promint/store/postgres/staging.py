@@ -93,6 +93,7 @@ class PostgresStage:
         self._connection = connection
         self._program = program
         self._is_keyed = False
+        self._has_met_codes = False
 
     async def open(self) -> None:
         """Make the table."""
@@ -148,9 +149,11 @@ class PostgresStage:
         connection = self._connection
         total = await connection.fetchval("SELECT count(*) FROM staged")
         is_small = total <= FILE_ORDER_MAX
-        await connection.execute(
-            staging_sql.POSTGRES_SORT_SMALL if is_small else staging_sql.POSTGRES_SORT
-        )
+        sort = staging_sql.POSTGRES_SORT_SMALL if is_small else staging_sql.POSTGRES_SORT
+        order = staging_sql.ORDER_OF_KEYS
+        if self._program.buckets == 1:
+            order = staging_sql.ORDER_WITHIN_SHARD
+        await connection.execute(sort.format(order=order))
         await connection.execute("DROP TABLE staged")
         await connection.execute(staging_sql.POSTGRES_SORTED_KEY)
         await connection.execute("ANALYZE sorted")
@@ -268,6 +271,8 @@ class PostgresStage:
                 failure = translated(error, may_have_written=True)
                 if not isinstance(failure, Lost) or insertion.is_atomic:
                     raise failure from error
+                # From here on it is looked which codes are there.
+                self._has_met_codes = True
             else:
                 return
         raise Busy("an import lost to other writers each time")
@@ -282,7 +287,9 @@ class PostgresStage:
         row = await connection.fetchrow(sql.PROGRAM, self._program.id)
         program = sql.program_value(row)
         room = None
-        statement = staging_sql.POSTGRES_INSERT
+        statement = staging_sql.POSTGRES_INSERT_NEW
+        if self._has_met_codes or insertion.is_atomic:
+            statement = staging_sql.POSTGRES_INSERT
         if program.code_limit is not None:
             held = await connection.fetchval(sql.LOCK_CODES_TALLY, program.first_shard)
             room = max(0, program.code_limit - held)

@@ -161,3 +161,16 @@ class Snapshot:
         cursor = await self.run(lambda connection: connection.execute(statement, parameters))
         while rows := await self.run(lambda _: list(islice(cursor, chunk))):
             yield rows
+
+    async def lines(
+        self, statement: str, parameters: dict[str, Any], chunk: int
+    ) -> AsyncGenerator[bytes]:
+        """Yield the rows of a statement of one text column as lines, so many at a time."""
+        cursor = await self.run(lambda connection: connection.execute(statement, parameters))
+
+        def joined(_: apsw.Connection) -> bytes:
+            rows = [text for (text,) in islice(cursor, chunk)]
+            return "\n".join([*rows, ""]).encode()
+
+        while lines := await self.run(joined):
+            yield lines

@@ -8,12 +8,13 @@ import apsw
 from promint.domain.model import Event, Holder, LoyaltyProgram, PromoCode
 from promint.store import search_steps as steps
 from promint.store.search_sql import SQLITE, Query
-from promint.store.searching import CodeFilter, CodePage, WalletPage
+from promint.store.searching import CodeFilter, CodePage, Notation, WalletPage
 from promint.store.sqlite.reading import Readers, Snapshot
 
 Result = TypeVar("Result")
 
 CHUNK = 2_000
+CHUNK_LINES = 5_000
 
 
 class SqliteSearching:
@@ -41,6 +42,16 @@ class SqliteSearching:
             if query is not None:
                 async for rows in snapshot.stream(query.text, _named(query), CHUNK):
                     yield [PromoCode._make(row) for row in rows]
+
+    async def lines(
+        self, program: LoyaltyProgram, wanted: CodeFilter, notation: Notation, *, now: int
+    ) -> AsyncGenerator[bytes]:
+        """Yield a line of text for everything that matches, from a read transaction of its own."""
+        async with self._readers.snapshot() as snapshot:
+            query = await _planned(snapshot, steps.lines(SQLITE, program, wanted, notation, now))
+            if query is not None:
+                async for lines in snapshot.lines(query.text, _named(query), CHUNK_LINES):
+                    yield lines
 
     async def count(
         self, program: LoyaltyProgram, wanted: CodeFilter, *, now: int, most: int

@@ -4,8 +4,9 @@ import re
 
 # What Excel, LibreOffice and Google Sheets begin a formula with, or skip before one (LibreOffice
 # drops NUL); the wide forms are what a Japanese or Chinese keyboard writes.
-# The hyphen comes last, for these are also the class of a pattern.
-FORMULA_STARTS = "=+@\0\t\r\n＝＋－＠-"  # noqa: RUF001
+FORMULA_CHARACTERS = "=+-@\0\t\r\n＝＋－＠"  # noqa: RUF001
+FORMULA_STARTS = re.escape(FORMULA_CHARACTERS)
+"""The same, within the brackets of a pattern."""
 _TO_GUARD = re.compile(f"'*[{FORMULA_STARTS}]")
 _GUARDED = re.compile(f"'+[{FORMULA_STARTS}]")
 
