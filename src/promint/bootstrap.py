@@ -175,6 +175,7 @@ def make_service(
         jitter=jitter,
         batch_max=settings.batch_max,
         queue_max=settings.queue_max,
+        queue_wait_s=settings.queue_wait_s,
         doubt_timeout_s=settings.doubt_timeout_s,
     )
     service = Service(

@@ -72,6 +72,9 @@ class Settings:
     queue_max: int = _setting(
         4096, "requests", "how many changes may wait for the store before new ones get 503"
     )
+    queue_wait_s: float = _setting(
+        0.5, "seconds", "how long a change may have to wait for the store before new ones get 503"
+    )
     batch_max: int = _setting(256, "requests", "how many changes travel in one transaction")
     doubt_timeout_s: float = _setting(
         8.0, "seconds", "how long a change whose COMMIT was cut off is looked for"

@@ -329,6 +329,7 @@ class Engine:
         jitter: Callable[[], float],
         batch_max: int = 256,
         queue_max: int = 4096,
+        queue_wait_s: float = 0.5,
         doubt_timeout_s: float = 8.0,
     ) -> None:
         """Take the store and bounds. `jitter` returns a random number in [0, 1)."""
@@ -337,10 +338,13 @@ class Engine:
         self._jitter = jitter
         self._batch_max = batch_max
         self._queue_max = queue_max
+        self._queue_wait_s = queue_wait_s
         self._doubt_timeout_s = doubt_timeout_s
         self._queue: deque[Operation] = deque()
         self._hot: dict[Hashable, float] = {}
         self._running: asyncio.Task[None] | None = None
+        self._batch_s = 0.0
+        self._sent_at = float("inf")
         self._postponed = 0
 
     async def submit(self, operation: Operation) -> Any:
@@ -349,9 +353,10 @@ class Engine:
         Raises:
             PromintError: it was refused, or the store cannot take it now.
         """
-        if len(self._queue) >= self._queue_max:
+        loop = asyncio.get_running_loop()
+        if self._is_full(loop.time()):
             raise StoreBusy("the queue is full")
-        operation.future = asyncio.get_running_loop().create_future()
+        operation.future = loop.create_future()
         self._enqueue(operation)
         outcome = await operation.future
         if isinstance(outcome, PromintError):
@@ -363,12 +368,28 @@ class Engine:
         while self._running is not None or self._postponed:
             await asyncio.wait([self._running or asyncio.create_task(asyncio.sleep(POSTPONE_S))])
 
+    def _is_full(self, now: float) -> bool:
+        """Say whether a request that came now would wait for too long.
+
+        How long depends on the batches before it. They are expected to take as long as the last
+        ones did, or as the one that is out has taken already. What would go with the next batch
+        is never too late, so the first request after a stall finds out that it is over.
+        """
+        waiting = len(self._queue)
+        batch_s = max(self._batch_s, now - self._sent_at)
+        wait_s = waiting // self._batch_max * batch_s
+        return waiting >= self._queue_max or wait_s > self._queue_wait_s
+
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._queue:
                 count = min(self._batch_max, len(self._queue))
+                self._sent_at = loop.time()
                 await self._settle([self._queue.popleft() for _ in range(count)])
+                self._batch_s = (self._batch_s + loop.time() - self._sent_at) / 2
         finally:
+            self._sent_at = float("inf")
             self._running = None
 
     async def _settle(self, operations: list[Operation]) -> None:
