@@ -317,8 +317,10 @@ _ALL = (
     Row(
         45,
         "Overload bends the service and does not break it.",
-        "A bounded queue; what is above it is told 503 with Retry-After at once.",
-        "Three times the capacity is sent; goodput and recovery are reported, answers stay true.",
+        "A queue bounded by the wait to be expected; what is above is told 503 with Retry-After at"
+        " once.",
+        "Three times what a slow store can do is sent: what is accepted is done and waits for no"
+        " more others than it may; goodput and recovery are reported.",
         "A build with an unbounded queue.",
     ),
     Row(
@@ -331,9 +333,12 @@ _ALL = (
     Row(
         47,
         "Upgrades lose nothing.",
-        "A process that is told to stop finishes what it has; migrations go forward step by step.",
-        "Processes are restarted in turn under load, migrations are killed in the middle.",
-        "A build that does not drain.",
+        "A process that is told to stop finishes what it has; a migration is one transaction.",
+        "Processes are restarted in turn under load: no request fails. Migrations are killed before"
+        " any of their statements: nothing is there in part, and the next try is whole.",
+        "A build that does not drain; one that migrates in pieces.",
+        "Two versions side by side, and going back, are not promised: a service does not start on"
+        " another schema than its own.",
     ),
     Row(
         48,

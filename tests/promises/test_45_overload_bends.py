@@ -36,7 +36,7 @@ def test_overload_is_refused_early_and_what_is_accepted_is_done(
 ) -> None:
     for _ in proof.rounds(quick=1, night=3, release=10):
         seconds = proof.size(quick=3, night=60, release=600)
-        with build_with(f"{__name__}:slow_store", stores.new(kind), **SETTINGS) as service:
+        with build_with(f"{__name__}:slow_store", stores.new(kind), 1, **SETTINGS) as service:
             load = overload(service, seconds)
         proof.trials(len(load.accepted) + load.refused, "requests")
         proof.figure("requests/s at 3 times the load, % of the peak", 100 * load.rate / load.peak)
@@ -49,7 +49,7 @@ def test_overload_is_refused_early_and_what_is_accepted_is_done(
 @control(45, fault="unbounded_queue", store="sqlite")
 def test_a_build_with_an_unbounded_queue_is_found_out(stores: Stores, proof: Proof) -> None:
     def attempt(_: int) -> None:
-        build = build_with(f"{__name__}:unbounded_queue", stores.new("sqlite"), **SETTINGS)
+        build = build_with(f"{__name__}:unbounded_queue", stores.new("sqlite"), 1, **SETTINGS)
         with build as endless:
             overload(endless, 2)
 
@@ -61,8 +61,9 @@ def slow_store() -> None:
     from promint.store.postgres import PostgresStore
     from promint.store.sqlite import SqliteStore
 
-    for store in (PostgresStore, SqliteStore):
-        store.transact = _slowly(store.transact)  # type: ignore[method-assign]  # the slowness
+    kinds: tuple[Any, ...] = (PostgresStore, SqliteStore)
+    for store in kinds:
+        store.transact = _slowly(store.transact)
 
 
 def _slowly(transact: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
