@@ -275,8 +275,9 @@ _ALL = (
         38,
         "Large and slow clients harm no one.",
         "Limits of size, deadlines for head and body.",
-        "Many slow and over-large clients at once: others are served, memory stays flat.",
-        "The HTTP server without its deadlines.",
+        "Many clients at once are slow with head, body or reading: all are cut, others are served."
+        " Bodies over their bound are refused before a tenth more is read; memory is reported.",
+        "The HTTP server without its deadlines; a build without the bound.",
     ),
     Row(
         39,
