@@ -305,7 +305,8 @@ _ALL = (
         43,
         "An export is one moment, at constant cost.",
         "It reads from one snapshot and streams.",
-        "Exports during writes equal the state at one instant; memory does not grow with them.",
+        "Codes are attached one after the other in an order of chance, and exported meanwhile: each"
+        " export has the first so many of that order attached. Memory is reported.",
         "A build that reads page by page without a snapshot.",
     ),
     Row(

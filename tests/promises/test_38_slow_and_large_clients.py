@@ -5,10 +5,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path
 from statistics import quantiles
 from threading import Event
 
@@ -16,6 +14,7 @@ import pytest
 
 from tests.conftest import Stores
 from tests.promises.proof import Proof, control, promise
+from tests.promises.watching import open_sockets, resident_mb
 from tests.races.builds import build_with
 from tests.races.ledger import Broken, demand
 from tests.running import Running
@@ -184,7 +183,7 @@ def besiege(service: Running, count: int, give_up_s: float) -> Besieged:
     over = Event()
 
     def ask() -> list[float]:
-        took = []
+        took: list[float] = []
         while not over.is_set() or len(took) < 2:
             started = time.monotonic()
             try:
@@ -235,21 +234,3 @@ def refuse_endless(service: Running, call: str, most: int, give_up_s: float = GI
         except TimeoutError:
             raise Broken("a body over its bound was not refused") from None
     demand(answer.status == 413, "a body over its bound was told", answer)
-
-
-def resident_mb(service: Running) -> float:
-    """Return the resident memory of the first process; 0 where that cannot be read."""
-    try:
-        status = Path(f"/proc/{service.running[0].pid}/status").read_text()
-    except OSError:
-        return 0.0
-    return int(status.split("VmRSS:")[1].split()[0]) / 1000
-
-
-def open_sockets(service: Running) -> int:
-    """Return how many sockets the first process has open; 0 where that cannot be read."""
-    found = 0
-    for descriptor in Path(f"/proc/{service.running[0].pid}/fd").glob("*"):
-        with suppress(OSError):
-            found += str(descriptor.readlink()).startswith("socket:")
-    return found
