@@ -313,8 +313,9 @@ _ALL = (
         44,
         "It is fast and fair under a hot code.",
         "Requests that arrive together are committed together, in order.",
-        "Half of all activations hit one code; latencies are reported, nobody starves.",
-        "Competing writers.",
+        "Half of all activations hit one code, 300 a second: all succeed, latencies are reported."
+        " While a slow store has a queue, no request is passed by more than are in it.",
+        "A build that serves the newest first.",
     ),
     Row(
         45,

@@ -58,7 +58,7 @@ def test_a_body_of_unknown_length_is_refused_before_it_is_a_tenth_over_its_bound
 def test_bodies_that_say_that_they_are_huge_are_refused_unread(
     stores: Stores, proof: Proof
 ) -> None:
-    count = proof.size(quick=100, night=1_000)
+    count = proof.size(quick=20, night=1_000)
     with Running(stores.new("sqlite")) as service:
         before = resident_mb(service)
         for _ in range(count):
@@ -77,7 +77,7 @@ def test_a_build_without_deadlines_is_found_out(stores: Stores, proof: Proof) ->
             f"{__name__}:no_deadlines", stores.new("sqlite"), 1, **IMPATIENT, **NO_DRAIN
         )
         with build as patient:
-            besiege(patient, 5, give_up_s=4)
+            besiege(patient, 5, give_up_s=3)
 
     proof.control(attempt)
 
@@ -87,7 +87,7 @@ def test_a_build_that_reads_whatever_comes_is_found_out(stores: Stores, proof: P
     def attempt(_: int) -> None:
         build = build_with(f"{__name__}:no_bound", stores.new("sqlite"), 1, **NO_DRAIN)
         with build as endless:
-            refuse_endless(endless, "promocodes/get", MEBIBYTE, give_up_s=2)
+            refuse_endless(endless, "promocodes/get", MEBIBYTE, give_up_s=1)
 
     proof.control(attempt)
 

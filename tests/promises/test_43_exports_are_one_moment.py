@@ -21,7 +21,7 @@ def test_an_export_during_changes_is_what_was_there_at_one_moment(
     stores: Stores, kind: str, proof: Proof
 ) -> None:
     codes = proof.size(quick=30_000, night=1_000_000)
-    exports = proof.size(quick=3, night=10)
+    exports = proof.size(quick=2, night=10)
     for seed in proof.rounds(quick=1, night=1, release=3):
         with Running(stores.new(kind)) as service:
             growth_mb, changes = export_during_changes(service, codes, exports, seed)
@@ -38,7 +38,7 @@ def test_a_build_that_reads_each_page_at_its_own_moment_is_found_out(
     def attempt(seed: int) -> None:
         build = build_with(f"{__name__}:page_by_page", stores.new("sqlite"))
         with build as paging:
-            export_during_changes(paging, 30_000, 3, seed)
+            export_during_changes(paging, 30_000, 2, seed)
 
     proof.control(attempt, runs=3)
 

@@ -151,7 +151,7 @@ def test_a_migration_that_is_killed_is_whole_or_not_at_all(
     stores: Stores, kind: str, proof: Proof
 ) -> None:
     for seed in proof.rounds(quick=1, night=2, release=3):
-        points = kill_points(seed, proof.size(quick=2, night=10, release=50))
+        points = kill_points(seed, proof.size(quick=1, night=10, release=50))
         for point in points:
             migrate_and_kill("die_in_migration", new_store(stores, kind), point)
         proof.trials(len(points), "killed migrations")
