@@ -286,6 +286,7 @@ _ALL = (
         "Raw requests with conflicting lengths, folded headers and broken chunks: refused or"
         " closed, never two answers.",
         "A build with a lenient parser.",
+        "The requests go to the service itself; behind nginx and HAProxy nothing is proved.",
     ),
     Row(
         41,

@@ -38,6 +38,10 @@ class HeadersTooLarge(Exception):
     """A request's line and headers are over their bound."""
 
 
+class AmbiguousRequest(Exception):
+    """Where a request ends could be read in another way by a proxy before us."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """How long a client may take, in seconds, and how long its headers may be, in bytes."""
@@ -168,7 +172,13 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._refuse_headers()
 
     def on_headers_complete(self) -> None:
-        """Refuse headers that are too long before anything is done about them."""
+        """Refuse headers that are too long or ambiguous before anything is done about them."""
+        # The parser takes a request without a version for one, and any coding before "chunked".
+        if self.parser.get_http_version() not in ("1.1", "1.0"):
+            raise AmbiguousRequest
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+            raise AmbiguousRequest
         most = self._deadlines.header_bytes_max
         if self._header_bytes > most:
             size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
