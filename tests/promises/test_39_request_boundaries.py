@@ -43,7 +43,8 @@ CHUNKS = [
 ]  # fmt: skip
 NAMES = [
     "Content-Length : 2", " Content-Length: 2", "\tContent-Length: 2", ": 2",
-    "Content-Length\x00: 2", "Content Length: 2", "Content-Length", "Content-Length\x0b: 2", "(Content-Length): 2",
+    "Content-Length\x00: 2", "Content Length: 2", "Content-Length", "Content-Length\x0b: 2",
+    "(Content-Length): 2",
     "Content-Length\xa0: 2", "[x]: 2", "X@Y: 2",
 ]  # fmt: skip
 FOLDED = [
