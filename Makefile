@@ -44,6 +44,11 @@ prove: setup ## Prove the promises and write docs/promises.md; TIER=quick, night
 	$(BIN)/python -m tests.promises $(TIER) $(if $(ROW),--row $(ROW)) $(if $(SEED),--seed $(SEED)) \
 	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),,$(if $(filter night release,$(TIER)),--background))
 
+# It goes on where it stopped; `.venv/bin/mutmut results` and `show NAME` say what is left.
+.PHONY: mutate
+mutate: setup ## Change the core in a thousand places, one by one, and see whether tests notice.
+	nice -n 15 $(BIN)/mutmut run
+
 .PHONY: check
 check: setup ## Check format, style, types and the direction of imports.
 	$(BIN)/ruff format --check .
@@ -81,5 +86,5 @@ system: ## Install the system's PostgreSQL, SQLite and wrk for tests and benchma
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was built or remembered.
-	rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .promises .pytest_cache .ruff_cache
+	rm -rf .venv build dist mutants src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .promises .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -202,6 +202,11 @@ def test_a_few_characters_that_stand_for_many_are_bounded() -> None:
         codetext.code_key("\ufdfa" * 255, CodeMatching.FORGIVING)
 
 
+def test_a_code_whose_compared_form_is_empty_is_refused_where_it_stands() -> None:
+    with pytest.raises(BadValue, match=r"^empty, codes$"):
+        codetext.code_key(" ", CodeMatching.FORGIVING, "codes")
+
+
 # -- the shard -----------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """The rules, edge by edge: contract sections 3, 4 and 7 without a store or a clock."""
 
+from collections.abc import Callable
+
 import pytest
 
 from promint.domain import rules
@@ -77,6 +79,13 @@ def test_the_profile_limit_is_the_number_of_codes_that_a_profile_may_hold() -> N
 
 
 # -- create --------------------------------------------------------------------------------
+
+
+def test_a_new_code_is_what_it_was_asked_to_be() -> None:
+    code = rules.create(make_program(first_version=3), 20_481, "a", "A", 7, NOON, batch_id=9)
+
+    assert code[:4] == (20_481, "a", "A", 7)
+    assert (code.created_at, code.batch_id, code.version) == (NOON, 9, 3)
 
 
 def test_a_new_code_is_free_and_has_no_expiry() -> None:
@@ -468,9 +477,87 @@ def test_releasing_one_of_several_shows_the_latest_of_the_others() -> None:
             make_program(), code._replace(attach_count=1, **ANN._asdict()), ANN
         ),
         lambda code: rules.released(code, ANN, NOON),
+        lambda code: rules.restored(make_code(ANN, version=7), code),
     ],
-    ids=["attach", "activate", "update", "detach", "released"],
+    ids=["attach", "activate", "update", "detach", "released", "restored"],
 )
 def test_every_change_is_one_version_more(verb: object) -> None:
     assert callable(verb)
     assert verb(make_code(version=41)).version == 42
+
+
+# -- what a refusal is about ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda: rules.check_issuing(make_program(active=False), NOON),
+        lambda: rules.check_issuing(make_program(issue_from=NOON + 1), NOON),
+        lambda: rules.check_issuing(make_program(issue_until=NOON), NOON),
+        lambda: rules.check_creating(make_program(creates_on_attach=False)),
+        lambda: rules.check_code_limit(make_program(code_limit=1), 1),
+        lambda: rules.check_profile_limit(make_program(profile_limit=1), 1),
+    ],
+    ids=["inactive", "too early", "too late", "unknown code", "code limit", "profile limit"],
+)
+def test_a_refusal_by_the_program_names_it(verb: Callable[[], object]) -> None:
+    with pytest.raises(PromintError) as refused:
+        verb()
+
+    assert refused.value.detail == "5"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda: rules.attach(make_program(), make_code(expires_at=NOON), ANN, NOON),
+        lambda: rules.attach(make_program(), make_code(BOB), ANN, NOON),
+        lambda: rules.attach(
+            make_program(multiple_usage=True, attach_limit=1), make_code(BOB), ANN, NOON
+        ),
+        lambda: rules.activate(make_program(), make_code(), NOON),
+        lambda: rules.activate(make_program(), make_code(ANN, expires_at=NOON), NOON),
+        lambda: rules.activate(make_program(), USED, NOON),
+        lambda: rules.activate(
+            make_program(multiple_usage=True, activation_limit=2),
+            make_code(ANN, activation_count=2, activated_at=NOON),
+            NOON,
+        ),
+        lambda: rules.detach(make_program(), make_code(), ANN),
+        lambda: rules.detach(make_program(), make_code(ANN, attach_count=2), ANN),
+        lambda: rules.detach(make_program(), make_code(BOB), ANN),
+        lambda: rules.detach(make_program(), USED, ANN),
+        lambda: rules.check_deleting(make_code(ANN)),
+    ],
+    ids=range(12),
+)
+def test_a_refusal_of_a_code_names_it(verb: Callable[[], object]) -> None:
+    with pytest.raises(PromintError) as refused:
+        verb()
+
+    assert refused.value.detail == "SPRING-7"
+
+
+def test_a_profile_that_is_not_said_to_hold_any_codes_holds_none() -> None:
+    program = make_program(profile_limit=1)
+
+    assert rules.attach(program, make_code(), ANN, NOON).attach_count == 1
+
+
+def test_the_use_before_the_only_one_is_none_whatever_date_is_named() -> None:
+    updated = rules.update(make_program(), USED, NOON, activated=False, earlier_use_at=NOON - 1)
+
+    assert (updated.activated_at, updated.activation_count) == (None, 0)
+
+
+def test_releasing_names_the_database_of_the_latest_other() -> None:
+    released = rules.released(make_code(ANN_ELSEWHERE, attach_count=2), BOB, NOON)
+
+    assert (released.database_id, released.profile_id) == BOB
+
+
+def test_a_code_is_restored_as_it_was() -> None:
+    before = make_code(ANN, version=7)
+
+    assert rules.restored(before, make_code(version=41)) == before._replace(version=42)

@@ -236,7 +236,6 @@ def test_elements_stand_as_given_where_the_vendor_does_so() -> None:
         ("a&b<c>d\r", "<a>a&amp;b&lt;c&gt;d&#13;</a>"),
         ("\x00\x0b\ud800\ufffe", "<a>\ufffd\ufffd\ufffd\ufffd</a>"),
     ],
-    ids=str,
 )
 def test_a_value_is_written_so(value: Any, written: str) -> None:
     assert codecs.write_xml({"a": value}).decode() == f"<xml>{written}</xml>"

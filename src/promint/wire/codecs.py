@@ -43,8 +43,9 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 def _not_utf8(body: bytes) -> Malformed | UnsupportedFormat:
     """Say whether bytes that are not UTF-8 are another charset, or damaged."""
     declared = _DECLARED_CHARSET.match(body[:256].lstrip())
-    if declared and declared[1].decode("latin-1").lower() not in _UTF8_NAMES:
-        return UnsupportedFormat(repr(declared[1]))
+    charset = declared[1].decode("latin-1").lower() if declared else "utf-8"
+    if charset not in _UTF8_NAMES:
+        return UnsupportedFormat(charset)
     if body[:2] in _UTF16_BOMS:
         return UnsupportedFormat("UTF-16")
     return Malformed("not UTF-8", "body")
@@ -212,7 +213,7 @@ def read_xml(body: bytes) -> dict[str, Any]:
 
     def declaration(version: str, encoding: str | None, standalone: int) -> None:
         if encoding is not None and encoding.lower() not in _UTF8_NAMES:
-            raise UnsupportedFormat(encoding)
+            raise UnsupportedFormat(encoding.lower())
 
     def doctype(*_: Any) -> None:
         raise _Refused("a DOCTYPE")
