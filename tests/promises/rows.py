@@ -297,8 +297,10 @@ _ALL = (
         42,
         "Exports open safely and come back whole.",
         "Cells that a spreadsheet would run are defused by default, and restored on import.",
-        "Hostile texts are exported in every format and imported again.",
+        "Hostile texts are exported in every format and imported again; no cell of them would"
+        " start a formula.",
         "A build without the guard.",
+        "Cells are judged by openpyxl and Python's csv instead of LibreOffice.",
     ),
     Row(
         43,
