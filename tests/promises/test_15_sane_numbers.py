@@ -1,13 +1,10 @@
 """Counts, dates and limits stay sane: absurd ones are refused at every way in, by each layer."""
 
-import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
-import apsw
-import asyncpg
 import click
 import pytest
 
@@ -21,8 +18,9 @@ from promint.wire.rows.dates import LocalDates
 from tests.commands.running_commands import Promint
 from tests.conftest import Stores
 from tests.promises.proof import Proof, control, promise
+from tests.promises.raw import Raw
 from tests.races.builds import build_with
-from tests.races.ledger import SQLITE, demand
+from tests.races.ledger import demand
 from tests.running import Running
 from tests.web.callers import read
 from tests.web.manage.callers import Manager
@@ -382,37 +380,6 @@ COLUMNS = {
     ("loyalty_program", "created_at"): MOMENT,
     ("loyalty_program", "buckets"): (1, 4096),
 }
-
-
-class Raw:
-    """The database itself, asked without the service."""
-
-    def __init__(self, url: str, *, constrained: bool = True) -> None:
-        self._url = url
-        self._constrained = constrained
-
-    def try_to(self, statement: str) -> bool:
-        """Run a statement by itself; say whether the database took it."""
-        try:
-            self.ask(statement)
-        except (apsw.Error, asyncpg.PostgresError):
-            return False
-        return True
-
-    def ask(self, statement: str) -> list[Any]:
-        if self._url.startswith(SQLITE):
-            with closing(apsw.Connection(self._url.removeprefix(SQLITE))) as connection:
-                if not self._constrained:
-                    connection.execute("PRAGMA ignore_check_constraints = ON")
-                return connection.execute(statement).fetchall()
-        return asyncio.run(self._ask_postgres(statement))
-
-    async def _ask_postgres(self, statement: str) -> list[Any]:
-        connection = await asyncpg.connect(self._url)
-        try:
-            return [tuple(row) for row in await connection.fetch(statement)]
-        finally:
-            await connection.close()
 
 
 def write_absurdly(world: World, raw: Raw) -> int:
