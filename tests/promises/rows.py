@@ -345,9 +345,10 @@ _ALL = (
     Row(
         48,
         "Wrong clocks do no harm.",
-        "Leases and deadlines run on the monotonic clock.",
-        "The clock jumps under load: no expired code comes back to life, nothing hangs.",
-        "Leases by the wall clock.",
+        "Leases and deadlines run on the monotonic clock; the time of a process never goes back.",
+        "The clock jumps by a second, an hour, a day and to 1970, in both directions: no expired"
+        " code comes back to life while a process lives, jobs are taken over, keys are answered.",
+        "Leases by the wall clock; a clock that may go back.",
     ),
     Row(
         49,

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from typing import Any
 from urllib.parse import quote
 
 from promint.domain import codetext
@@ -47,7 +48,7 @@ PAYLOADS = ["".join(parts) for parts in itertools.product(STARTS, MIDDLES, ENDS)
 
 def look(service: Running, manager: Manager, ids: dict[str, int], text: str) -> int:
     """Look for a hostile text wherever something can be looked for; return how many times."""
-    vendor = [
+    vendor: list[tuple[str, dict[str, Any]]] = [
         ("promocodes/get", {"code": text}),
         ("promocodes/activate", {"code": text}),
         ("promocodes/update", {"code": text, "activated": True}),
@@ -90,7 +91,9 @@ def look(service: Running, manager: Manager, ids: dict[str, int], text: str) -> 
         reply = manager.send("GET", address)
         fine(reply, address, text)
         items = reply.json.get("items", []) if reply.status == 200 else []
-        demand(not items or not text, address, "found", items)
+        # Programs of rounds before are called like this.
+        strange = [one for one in items if text.casefold() not in one.get("name", "").casefold()]
+        demand(not strange, address, "found", strange)
     return len(vendor) + len(addresses)
 
 
