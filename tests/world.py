@@ -1,6 +1,7 @@
 """A store, the use cases over it, and a clock that a test sets: the domain without HTTP."""
 
 import asyncio
+import io
 import os
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -22,7 +23,12 @@ from promint.domain.model import (
 )
 from promint.service import Call, Idempotency, Service
 from promint.service.administration import Administration
+from promint.service.exporting import Exporting
+from promint.service.importing import Importing, ImportOptions, ImportReport
+from promint.service.means import Means
 from promint.store import Answer, Store
+from promint.store.searching import CodeFilter
+from promint.wire.rows import FileFormat
 
 Result = TypeVar("Result")
 
@@ -143,6 +149,41 @@ class World:
             return [code.code async for chunk in chunks for code in chunk]
 
         return self.run(collect())
+
+    def codes(self, program: LoyaltyProgram) -> list[PromoCode]:
+        """Return the codes of a program in order of creation."""
+
+        async def collect() -> list[PromoCode]:
+            walk = self.store.searching.walk(program, CodeFilter(), now=self.now)
+            return [code async for codes in walk for code in codes]
+
+        return self.run(collect())
+
+    # -- files -----------------------------------------------------------------------------
+
+    def means(self) -> Means:
+        return Means(self.store, self.ids, lambda: self.now, os.urandom)
+
+    def export_file(
+        self,
+        program: LoyaltyProgram,
+        form: FileFormat,
+        *,
+        raw: bool = False,
+        wanted: CodeFilter = CodeFilter(),  # noqa: B008  # frozen
+    ) -> bytes:
+        async def collect() -> bytes:
+            pieces = Exporting(self.means()).export(program, wanted, form, raw=raw)
+            return b"".join([piece async for piece in pieces])
+
+        return self.run(collect())
+
+    def import_file(self, program: LoyaltyProgram, file: bytes, form: FileFormat) -> ImportReport:
+        importing = Importing(self.means())
+        name = f"codes.{form}"
+        return self.run(
+            importing.run(program.id, io.BytesIO(file), name=name, options=ImportOptions())
+        )
 
     def with_token(self, **changes: Any) -> None:
         self.token = replace(self.token, **changes)

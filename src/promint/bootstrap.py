@@ -46,6 +46,8 @@ FORGET_MOST = 1_000
 JOB_COMMAND = (sys.executable, "-m", "promint")
 """What a job's process runs, with `job run …` behind it."""
 DAY_S = 86_400.0
+CLOCK_TOLD_NS = 10_000_000_000
+"""By how much a clock has to be put back until the log says so."""
 WRONG_CODES_DAYS = 30
 """How long a count of wrong codes is kept that nothing was added to."""
 
@@ -53,9 +55,32 @@ SQLITE = "sqlite:///"
 POSTGRES = ("postgresql://", "postgres://")
 
 
-def utc_now() -> int:
-    """Return this moment in UTC microseconds since 1970."""
-    return time.time_ns() // 1000
+def never_back(wall_ns: Callable[[], int], monotonic_ns: Callable[[], int]) -> Callable[[], int]:
+    """Return a clock in UTC microseconds that is the wall clock, but never goes back.
+
+    Where the wall clock is put back, this one goes on at the pace of the monotonic one, until
+    the process ends: what has expired stays expired.
+    """
+    ahead_ns = wall_ns() - monotonic_ns()
+    told_ns = 0
+
+    def now() -> int:
+        nonlocal ahead_ns, told_ns
+        # In this order: a pause between the two makes the difference smaller, never larger.
+        wall = wall_ns()
+        elapsed = monotonic_ns()
+        ahead_ns = max(ahead_ns, wall - elapsed)
+        back_ns = ahead_ns + elapsed - wall
+        if back_ns > told_ns + CLOCK_TOLD_NS:
+            told_ns = back_ns
+            log.warning("the clock was put back by %.0f s; a restart follows it", back_ns / 1e9)
+        return (ahead_ns + elapsed) // 1000
+
+    return now
+
+
+utc_now = never_back(lambda: time.time_ns(), time.monotonic_ns)  # noqa: PLW0108  # tests set it
+"""Return this moment in UTC microseconds since 1970."""
 
 
 def new_ids() -> IdMaker:

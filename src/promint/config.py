@@ -1,12 +1,14 @@
 """Every setting: one frozen value, read once from the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 PREFIX = "PROMINT_"
 NUMBER_MAX = 1e15
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?", re.ASCII)
 MEBIBYTE = 1024 * 1024
 
 
@@ -154,6 +156,9 @@ def _read(name: str, text: str, kind: type) -> Any:
             return False
         raise BadSetting(f"{name} must be true or false, not {text!r}")
     try:
+        # Python also reads 1_000, blanks around a number, and digits of other scripts.
+        if kind is not str and not _NUMBER.fullmatch(text):
+            raise ValueError
         return kind(text)
     except ValueError:
         what = "a whole number" if kind is int else "a number"

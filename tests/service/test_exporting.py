@@ -1,9 +1,7 @@
 """What is exported can be imported again, and gives the same program; in every format."""
 
-import io
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,8 +20,6 @@ from promint.domain.model import (
     PromoCode,
 )
 from promint.service.exporting import Exporting
-from promint.service.importing import Importing, ImportOptions
-from promint.service.means import Means
 from promint.store.searching import CodeFilter
 from promint.store.staging import Insertion, StagedCode
 from promint.wire.rows import CODE_COLUMNS, FileFormat, open_writer, write_rows
@@ -32,25 +28,6 @@ from tests.world import DAY, NOON, World
 FORMS = [FileFormat.CSV, FileFormat.XLSX, FileFormat.JSONL]
 EXAMPLES = int(os.environ.get("PROMINT_TEST_EXAMPLES") or 60)
 """The figure of 10,000 is reached with PROMINT_TEST_EXAMPLES=10000."""
-
-
-def means(world: World) -> Means:
-    return Means(world.store, world.ids, lambda: world.now, os.urandom)
-
-
-def exported(
-    world: World,
-    program: LoyaltyProgram,
-    form: FileFormat,
-    *,
-    raw: bool = False,
-    wanted: CodeFilter = CodeFilter(),  # noqa: B008  # frozen
-) -> bytes:
-    async def collect() -> bytes:
-        pieces = Exporting(means(world)).export(program, wanted, form, raw=raw)
-        return b"".join([piece async for piece in pieces])
-
-    return world.run(collect())
 
 
 def codes_of(
@@ -80,65 +57,8 @@ def essence(code: PromoCode) -> tuple[Any, ...]:
     )
 
 
-@pytest.fixture(scope="module")
-def small_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(f"sqlite:///{tmp_path_factory.mktemp('round') / 'trip.db'}")
-    yield made
-    made.close()
-
-
 texts = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
-# PostgreSQL keeps no NUL, so every way in refuses it in additional data.
-data_texts = st.text(
-    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20
-)
 moments = st.none() | st.integers(NOON - 900 * DAY, NOON - 1)
-
-
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    rows=st.lists(
-        st.tuples(texts, moments, moments, st.booleans(), data_texts.map(str.strip)), max_size=8
-    ),
-    form=st.sampled_from(FORMS),
-    raw=st.booleans(),
-)
-@example(
-    [("=1+1", None, None, False, "'quoted"), ("'=x", None, None, False, "\n")], FORMS[0], False
-)
-@example([("0012", None, None, False, "007"), ("1E5", None, None, False, "TRUE")], FORMS[1], False)
-def test_a_program_of_strange_texts_survives_export_and_import(
-    small_world: World, rows: list[Any], form: FileFormat, raw: bool
-) -> None:
-    world = small_world
-    database = world.database()
-    holder = world.profile(database, "a@b.ru")
-    kind = {"code_matching": CodeMatching.EXACT, "fields": ("shop",)}
-    program, again = world.program(**kind), world.program(**kind)
-    staged: dict[str, StagedCode] = {}
-    for line, (text, expires_at, attached_at, is_used, data) in enumerate(rows):
-        try:
-            code = codetext.clean_code(text)
-            key = codetext.code_key(code, program.code_matching)
-        except BadValue:
-            continue
-        fields = json.dumps({"shop": data}, ensure_ascii=False) if data else None
-        held: tuple[Any, ...] = ()
-        if attached_at is not None:
-            held = (*holder, attached_at, attached_at + 1 if is_used else None)
-        staged.setdefault(key, StagedCode(line, key, code, expires_at, fields, *held))
-    fill(world, program, list(staged.values()))
-
-    file = exported(world, program, form, raw=raw)
-    if staged:
-        import_file(world, again, file, form)
-
-    before, after = codes_of(world, program), codes_of(world, again)
-    assert [essence(code) for code in after] == [essence(code) for code in before]
 
 
 # -- lines that the database makes ---------------------------------------------------------
@@ -199,7 +119,7 @@ def test_lines_of_the_database_are_the_bytes_of_the_writer(
         staged.setdefault(key, StagedCode(line, key, code, expires_at, None, *held))
     fill(world, program, list(staged.values()))
 
-    file = exported(world, program, form, raw=raw, wanted=wanted)
+    file = world.export_file(program, form, raw=raw, wanted=wanted)
 
     assert file == written(world, program, form, raw=raw, wanted=wanted)
 
@@ -223,15 +143,15 @@ def many_codes(world: World) -> LoyaltyProgram:
 def test_lines_of_thousands_of_codes_and_moments_are_whole(world: World, form: FileFormat) -> None:
     program = many_codes(world)
 
-    file = exported(world, program, form)
+    file = world.export_file(program, form)
 
     assert file == written(world, program, form, raw=False, wanted=EVERYTHING)
 
 
 def test_an_export_is_of_one_moment_and_may_be_left_in_the_middle(world: World) -> None:
     program = many_codes(world)
-    before = exported(world, program, FileFormat.CSV)
-    exporting = Exporting(means(world)).export(program, EVERYTHING, FileFormat.CSV)
+    before = world.export_file(program, FileFormat.CSV)
+    exporting = Exporting(world.means()).export(program, EVERYTHING, FileFormat.CSV)
     begun = [world.run(anext(exporting)), world.run(anext(exporting))]
 
     world.activate(program, "C5999")
@@ -241,11 +161,11 @@ def test_an_export_is_of_one_moment_and_may_be_left_in_the_middle(world: World) 
         return [piece async for piece in exporting]
 
     assert b"".join(begun + world.run(rest())) == before
-    left = Exporting(means(world)).export(program, EVERYTHING, FileFormat.CSV)
+    left = Exporting(world.means()).export(program, EVERYTHING, FileFormat.CSV)
     world.run(anext(left))
     world.run(anext(left))
     world.run(left.aclose())
-    after = exported(world, program, FileFormat.CSV)
+    after = world.export_file(program, FileFormat.CSV)
     assert b"activated" in after
     assert b"LATER" in after
 
@@ -267,14 +187,6 @@ def fill(world: World, program: LoyaltyProgram, rows: list[StagedCode]) -> None:
     world.run(work())
 
 
-def import_file(world: World, program: LoyaltyProgram, file: bytes, form: FileFormat) -> None:
-    importing = Importing(means(world))
-    report = world.run(
-        importing.run(program.id, io.BytesIO(file), name=f"codes.{form}", options=ImportOptions())
-    )
-    assert report.rejected == 0, report.samples
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_has_states_dates_holders_and_filters(world: World, form: FileFormat) -> None:
     program = world.program()
@@ -283,13 +195,15 @@ def test_an_export_has_states_dates_holders_and_filters(world: World, form: File
     world.attach(program, holder, "B")
     world.activate(program, "B")
 
-    everything = exported(world, program, form)
-    used = exported(world, program, FileFormat.JSONL, wanted=CodeFilter(state=CodeState.ACTIVATED))
+    everything = world.export_file(program, form)
+    used = world.export_file(
+        program, FileFormat.JSONL, wanted=CodeFilter(state=CodeState.ACTIVATED)
+    )
 
     (row,) = map(json.loads, used.decode().splitlines())
     assert (row["code"], row["state"], row["profile_id"]) == ("B", "activated", holder.profile_id)
     other = world.program()
-    import_file(world, other, everything, form)
+    assert world.import_file(other, everything, form).rejected == 0
     assert [essence(code)[:8] for code in codes_of(world, other)] == [
         essence(code)[:8] for code in codes_of(world, program)
     ]

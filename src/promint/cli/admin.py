@@ -9,6 +9,7 @@ from promint.cli.output import (
     ID,
     NEW_ID,
     Target,
+    Whole,
     answer,
     command_options,
     listing,
@@ -126,9 +127,7 @@ def token_revoke(target: Target, name: str) -> None:
 
 
 @click.command("guesses")
-@click.option(
-    "--limit", "most", type=click.IntRange(1, 10_000), default=100, help="The most lines."
-)
+@click.option("--limit", "most", type=Whole(1, 10_000), default=100, help="The most lines.")
 @command_options
 def guesses(target: Target, most: int) -> None:
     """Show where wrong codes come from, and where guessing was stopped.

@@ -8,6 +8,7 @@ from promint.bootstrap import make_means
 from promint.cli.output import (
     ID,
     Target,
+    Whole,
     answer,
     command_options,
     fail,
@@ -43,7 +44,7 @@ def batch_rows(view: dict[str, Any]) -> dict[str, Any]:
 @batch.command("list")
 @click.option("--program", "loyalty_id", type=ID, help="Only those of this loyalty_id.")
 @click.option("--before", "before_id", type=ID, help="Only batches older than this one.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=BATCHES_SHOWN, show_default=True)
+@click.option("--limit", type=Whole(1, 1000), default=BATCHES_SHOWN, show_default=True)
 @command_options
 def batch_list(target: Target, loyalty_id: int | None, before_id: int | None, limit: int) -> None:
     """List batches, the newest first."""
@@ -144,7 +145,7 @@ def _preview_text(preview: UndoPreview) -> str:
 
 @batch.command("touched")
 @click.argument("batch_id", type=ID)
-@click.option("--limit", type=click.IntRange(1), default=TOUCHED_SHOWN, show_default=True)
+@click.option("--limit", type=Whole(1), default=TOUCHED_SHOWN, show_default=True)
 @command_options
 def batch_touched(target: Target, batch_id: int, limit: int) -> None:
     """List what of a batch cannot be taken back, and what happened to it."""

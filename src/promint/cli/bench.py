@@ -21,7 +21,7 @@ from promint.bench.processes import BenchFailed
 from promint.bench.report import HALF_LOAD_P99_MS_MAX, JobResult, MemoryResult, Report, SizeResult
 from promint.bench.rounds import measure_jobs
 from promint.bench.run import Run
-from promint.cli.output import Target, answer, command_options, console, fail
+from promint.cli.output import Target, Whole, answer, command_options, console, fail
 
 LASTING_TEMPORARY = Path("/var/tmp")  # noqa: S108  # a folder of our own is made in it
 
@@ -58,14 +58,14 @@ class Names(click.ParamType[tuple[str, ...]]):
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=5,
     show_default=True,
     help="How often each is repeated, in turn; medians count.",
 )
 @click.option(
     "--connections",
-    type=click.IntRange(1, 1000),
+    type=Whole(1, 1000),
     default=48,
     show_default=True,
     help="Kept connections that send at once.",
@@ -76,13 +76,13 @@ class Names(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--size",
     "codes",
-    type=click.IntRange(1, 200_000_000),
+    type=Whole(1, 200_000_000),
     help="Instead: look-ups and export of a program with so many codes.",
 )
 @click.option("--memory", is_flag=True, help="Instead: one worker's memory over many requests.")
 @click.option(
     "--requests",
-    type=click.IntRange(min=1000),
+    type=Whole(min=1000),
     default=1_000_000,
     show_default=True,
     help="How many requests --memory sends.",

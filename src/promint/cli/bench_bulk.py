@@ -14,7 +14,7 @@ from promint.bench.processes import BenchFailed
 from promint.bench.report import BesideResult, Report
 from promint.bench.run import Run
 from promint.cli.bench import TABLE_WIDTH, noting, number, place, say, stop, word
-from promint.cli.output import Target, answer, command_options, console, fail
+from promint.cli.output import Target, Whole, answer, command_options, console, fail
 
 CONNECTIONS = 48
 CODES_MIN, CODES_MAX = 1_000, 100_000_000
@@ -23,14 +23,14 @@ CODES_MIN, CODES_MAX = 1_000, 100_000_000
 @click.command()
 @click.option(
     "--codes",
-    type=click.IntRange(CODES_MIN, CODES_MAX),
+    type=Whole(CODES_MIN, CODES_MAX),
     default=1_000_000,
     show_default=True,
     help="How many are imported, generated and exported at once.",
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=3,
     show_default=True,
     help="How often each is repeated, in turn; medians count.",

@@ -9,6 +9,7 @@ from promint.bootstrap import code_source, make_means
 from promint.cli.output import (
     ID,
     Target,
+    Whole,
     answer,
     command_options,
     fail,
@@ -28,7 +29,7 @@ from promint.wire.rows.dates import LocalDates
 
 
 @click.command("generate")
-@click.argument("count", type=click.IntRange(1, COUNT_MAX), required=False)
+@click.argument("count", type=Whole(1, COUNT_MAX), required=False)
 @click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
 @click.option("--template", help="Pattern of the codes; the program's, if none is named.")
 @click.option("--expire-date", metavar="DATE", help="Expiry of these codes.")
@@ -42,7 +43,7 @@ from promint.wire.rows.dates import LocalDates
 @click.option(
     "--resume",
     "batch_id",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="BATCH",
     help="Go on with a batch that was interrupted.",
 )

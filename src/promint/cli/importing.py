@@ -5,7 +5,7 @@ from typing import IO, Any
 import click
 
 from promint.bootstrap import make_means
-from promint.cli.output import ID, Target, answer, command_options, fail, run, stopped
+from promint.cli.output import ID, Target, Whole, answer, command_options, fail, run, stopped
 from promint.cli.progress import progress_bar
 from promint.cli.reading import rereadable
 from promint.service.administration import Administration
@@ -61,7 +61,7 @@ COUNTS = {
 @click.option(
     "--resume",
     "batch_id",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="BATCH",
     help="Go on with an import of this file that was interrupted.",
 )

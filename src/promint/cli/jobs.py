@@ -16,6 +16,7 @@ from promint.cli.output import (
     EXIT_FAILED,
     ID,
     Target,
+    Whole,
     answer,
     command_options,
     listing,
@@ -48,7 +49,7 @@ def job_group() -> None:
 @click.option("--program", "loyalty_id", type=ID, help="Only those of this loyalty_id.")
 @click.option("--state", type=click.Choice([str(state) for state in JobState]), help="Only these.")
 @click.option("--before", "before_id", type=ID, help="Only jobs older than this one.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=JOBS_SHOWN, show_default=True)
+@click.option("--limit", type=Whole(1, 1000), default=JOBS_SHOWN, show_default=True)
 @command_options
 def job_list(
     target: Target, loyalty_id: int | None, state: str | None, before_id: int | None, limit: int

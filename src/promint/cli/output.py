@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,8 +24,21 @@ from promint.service.administration import Administration
 from promint.store import Store, StoreError, Unusable
 
 Result = TypeVar("Result")
-ID = click.IntRange(1, ID_MAX)
-NEW_ID = click.IntRange(0, ID_MAX)
+
+
+class Whole(click.IntRange):
+    """A whole number in decimal digits. Python reads `1_000` and digits of other scripts too."""
+
+    def convert(self, value: Any, param: Any, context: Any) -> Any:
+        """Read it."""
+        if isinstance(value, str) and not _WHOLE.fullmatch(value):
+            self.fail(f"{value!r} is not a whole number", param, context)
+        return super().convert(value, param, context)
+
+
+_WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+ID = Whole(1, ID_MAX)
+NEW_ID = Whole(0, ID_MAX)
 """An id of 0 is the next free one."""
 
 EXIT_FAILED = 1

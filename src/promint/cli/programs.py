@@ -7,7 +7,17 @@ from zoneinfo import available_timezones
 
 import click
 
-from promint.cli.output import ID, NEW_ID, Target, answer, command_options, listing, run, table
+from promint.cli.output import (
+    ID,
+    NEW_ID,
+    Target,
+    Whole,
+    answer,
+    command_options,
+    listing,
+    run,
+    table,
+)
 from promint.domain.errors import BadValue, ProgramNotFound
 from promint.domain.model import CodeMatching, LoyaltyProgram
 from promint.domain.sentences import limits_sentence
@@ -109,7 +119,7 @@ _FIXED_OPTIONS = [
         type=click.Choice([matching.value for matching in CodeMatching]),
         help="How codes are compared (forgiving unless set).",
     ),
-    click.option("--buckets", type=int, help="Shards of a program of hundreds of millions."),
+    click.option("--buckets", type=Whole(1), help="Shards of a program of hundreds of millions."),
 ]
 
 

@@ -11,7 +11,7 @@ import click
 
 from promint.bootstrap import make_means, utc_now
 from promint.cli.filters import Options, filter_of, filter_options, profile_of, profile_options
-from promint.cli.output import ID, Target, answer, command_options, run, stopped, table
+from promint.cli.output import ID, Target, Whole, answer, command_options, run, stopped, table
 from promint.cli.progress import progress_bar
 from promint.domain.errors import ProgramNotFound
 from promint.domain.model import Event, EventKind, LoyaltyProgram, PromoCode
@@ -52,7 +52,7 @@ def _shown(code: PromoCode) -> dict[str, Any]:
 
 @click.command("search")
 @click.option("--program", "loyalty_id", type=ID, required=True, help="Its loyalty_id.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, help="How many at most.")
+@click.option("--limit", type=Whole(1, 100_000), default=50, help="How many at most.")
 @click.option("--after", help="Go on after the page that said this.")
 @filter_options
 @command_options
@@ -78,7 +78,7 @@ def codes_search(
 
 
 @click.command("wallet")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, help="How many at most.")
+@click.option("--limit", type=Whole(1, 100_000), default=50, help="How many at most.")
 @click.option("--after", help="Go on after the page that said this.")
 @profile_options
 @command_options
@@ -108,7 +108,7 @@ def profile_wallet(target: Target, *, limit: int, after: str | None, **options: 
 
 @click.command("events")
 @click.argument("loyalty_id", type=ID)
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, help="How many at most.")
+@click.option("--limit", type=Whole(1, 1000), default=50, help="How many at most.")
 @click.option("--after", help="Go on after the page that said this.")
 @command_options
 def program_events(target: Target, loyalty_id: int, *, limit: int, after: str | None) -> None:

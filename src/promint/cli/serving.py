@@ -26,6 +26,7 @@ from promint.bootstrap import (
 from promint.cli.output import (
     EXIT_UNUSABLE,
     Target,
+    Whole,
     answer,
     command_options,
     console,
@@ -41,7 +42,7 @@ from promint.domain.model import Database, LoyaltyProgram, Scope
 from promint.service.administration import Administration
 from promint.web import server
 
-PORT = click.IntRange(0, 65535)
+PORT = Whole(0, 65535)
 APPLICATION = "promint.bootstrap:app_of_environment"
 
 
@@ -51,7 +52,7 @@ APPLICATION = "promint.bootstrap:app_of_environment"
 @click.option(
     "--workers",
     default=1,
-    type=click.IntRange(1, 256),
+    type=Whole(1, 256),
     show_default=True,
     help="Processes (PostgreSQL only).",
 )

@@ -6,7 +6,15 @@ from typing import Any
 
 from promint.domain.codetext import canonical
 from promint.domain.errors import BadValue
-from promint.domain.model import BUCKETS_MAX, ID_MAX, CodeMatching, Database, LoyaltyProgram
+from promint.domain.model import (
+    BUCKETS_MAX,
+    ID_MAX,
+    MOMENT_MAX,
+    MOMENT_MIN,
+    CodeMatching,
+    Database,
+    LoyaltyProgram,
+)
 from promint.domain.templates import Template
 
 NAME_CHARACTERS_MAX = 255
@@ -44,6 +52,9 @@ RESERVED_FIELDS = frozenset(
 """What files call a code's own columns; no additional data field can be named so."""
 
 _LIMITS = ("code_limit", "profile_limit", "attach_limit", "activation_limit", "lifetime_s")
+_MOMENTS = ("issue_from", "issue_until", "default_expire_date")
+NUMBER_MAX = 2**53
+"""The largest limit: what every reader of JSON keeps exactly."""
 
 
 def checked(program: LoyaltyProgram) -> LoyaltyProgram:
@@ -61,17 +72,17 @@ def checked(program: LoyaltyProgram) -> LoyaltyProgram:
         raise BadValue("not while the program is archived", "active")
     if program.short_name and not program.short_name.isidentifier():
         raise BadValue("not one word of letters, digits and underscores", "short_name")
-    if not 0 <= program.id <= ID_MAX:
+    if type(program.id) is not int or not 0 <= program.id <= ID_MAX:
         raise BadValue(f"not 1 to {ID_MAX}", "id")
     for name in _LIMITS:
-        limit = getattr(program, name)
-        if limit is not None and not 1 <= limit <= 2**53:
-            raise BadValue("less than 1, or absurdly large", name)
-    if program.low_stock is not None and program.low_stock < 0:
-        raise BadValue("less than 0", "low_stock")
+        _check_whole(program, name, 1, NUMBER_MAX)
+    _check_whole(program, "low_stock", 0, NUMBER_MAX)
+    for name in _MOMENTS:
+        _check_whole(program, name, MOMENT_MIN, MOMENT_MAX)
     issue_from, issue_until = program.issue_from, program.issue_until
     if issue_from is not None and issue_until is not None and issue_from >= issue_until:
         raise BadValue("not before issue_until", "issue_from")
+    _check_whole(program, "buckets", 1, BUCKETS_MAX)
     if program.buckets & (program.buckets - 1) or not 1 <= program.buckets <= BUCKETS_MAX:
         raise BadValue(f"not a power of two from 1 to {BUCKETS_MAX}", "buckets")
     if program.code_matching not in list(CodeMatching):
@@ -80,6 +91,16 @@ def checked(program: LoyaltyProgram) -> LoyaltyProgram:
         Template.parse(program.template, CodeMatching(program.code_matching))
     _check_fields(program.fields)
     return program
+
+
+def _check_whole(program: LoyaltyProgram, name: str, least: int, most: int) -> None:
+    value = getattr(program, name)
+    if value is None:
+        return
+    if type(value) is not int:  # true is 1, and 1.5 lies between 1 and 2
+        raise BadValue("not a whole number", name)
+    if not least <= value <= most:
+        raise BadValue(f"less than {least}, or absurdly large", name)
 
 
 def check_name(name: str) -> None:

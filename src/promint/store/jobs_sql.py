@@ -132,7 +132,7 @@ def jobs_page(
 ) -> tuple[int, int, str, int]:
     """Return the parameters of JOBS."""
     return (
-        ID_MAX if before_id is None else before_id,
+        ID_MAX if before_id is None else min(before_id, ID_MAX),
         -1 if loyalty_id is None else loyalty_id,
         state or "",
         most,

@@ -384,7 +384,7 @@ def batches(
     loyalty_id: int | None, before_id: int | None, most: int
 ) -> tuple[str, tuple[int, ...]]:
     """Return the statement that lists batches of a program or of all, and its parameters."""
-    before = ID_MAX if before_id is None else before_id
+    before = ID_MAX if before_id is None else min(before_id, ID_MAX)
     if loyalty_id is None:
         return BATCHES, (before, most)
     return BATCHES_OF_PROGRAM, (loyalty_id, before, most)

@@ -426,7 +426,7 @@ def batch_items(
 
 def _named_by_data(data: dict[str, Any], field_name: str | None) -> dict[str, Any]:
     phones = data.get("phones")
-    first_phone = phones[0] if isinstance(phones, list) and phones else phones
+    first_phone = next(iter(phones), None) if isinstance(phones, list) else phones
     named = {
         "matching": data.get("matching"),
         "email": data.get("email"),

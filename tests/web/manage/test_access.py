@@ -101,9 +101,8 @@ def test_a_database_outside_of_the_rights_is_answered_as_one_that_is_not_there(
     assert theirs == unknown
 
 
-def test_ids_beyond_all_bounds_are_not_there(manager: Manager) -> None:
-    huge = 10**40
-
+@pytest.mark.parametrize("huge", [2**31, 2**53, 2**63, 10**40])
+def test_ids_beyond_all_bounds_are_not_there(manager: Manager, huge: int) -> None:
     assert manager.refused("GET", f"/programs/{huge}")["reason"] == "program_not_found"
     assert manager.refused("GET", f"/databases/{huge}")["reason"] == "database_not_found"
     assert manager.refused("GET", f"/batches/{huge}")["reason"] == "batch_not_found"
@@ -240,3 +239,13 @@ def test_the_secret_of_a_token_is_shown_once_and_works(running: Running) -> None
     assert made["token"] not in json.dumps(listed)
     again = manager.refused("POST", "/tokens", {"name": name, "scopes": ["admin"]})
     assert (again["number"], again["reason"]) == (409, "duplicate")
+
+
+@pytest.mark.parametrize("huge", [2**31, 2**53, 10**18 - 1])
+def test_lists_after_ids_beyond_all_bounds_are_answered(manager: Manager, huge: int) -> None:
+    program = manager.service.program(["A"])
+
+    for path in ("/jobs", "/batches", f"/batches?loyalty_id={program}", "/programs", "/databases"):
+        page = manager.ask("GET", f"{path}{'&' if '?' in path else '?'}after={huge}")
+        assert page["next"] is None
+    assert manager.refused("GET", f"/programs/{program}/codes?batch_id={huge}")["number"] == 400

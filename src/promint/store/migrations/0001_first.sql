@@ -10,7 +10,9 @@ CREATE TABLE loyalty_program (
     buckets ${INTEGER} NOT NULL CHECK (buckets BETWEEN 1 AND 4096),
     settings TEXT NOT NULL,
     created_at ${INTEGER} NOT NULL,
-    version ${INTEGER} NOT NULL
+    version ${INTEGER} NOT NULL,
+    CHECK (created_at ${MOMENT}),
+    CHECK (${SANE_SETTINGS})
 ) ${TABLE_END};
 
 CREATE TABLE promo_code (
@@ -30,6 +32,10 @@ CREATE TABLE promo_code (
     batch_id ${INTEGER},
     version ${INTEGER} NOT NULL,
     PRIMARY KEY (shard_key, code_key),
+    CHECK (created_at ${MOMENT}),
+    CHECK (expires_at ${MOMENT}),
+    CHECK (attached_at ${MOMENT}),
+    CHECK (activated_at ${MOMENT}),
     CHECK ((attach_count = 0) = (attached_at IS NULL)),
     CHECK ((attach_count = 0) = (profile_id IS NULL)),
     CHECK (activation_count = 0 OR attach_count > 0)

@@ -7,7 +7,35 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from string import Template
 
+from promint.domain.model import MOMENT_MAX, MOMENT_MIN
+
+_LIMITS = ("code_limit", "profile_limit", "attach_limit", "activation_limit", "lifetime_s")
+_MOMENTS = ("issue_from", "issue_until", "default_expire_date")
+_MOMENT = (MOMENT_MIN, MOMENT_MAX)
+_BOUNDS = {
+    **dict.fromkeys(_LIMITS, (1, 2**53)),
+    "low_stock": (0, 2**53),
+    **dict.fromkeys(_MOMENTS, _MOMENT),
+}
+
+
+def _sane(is_whole: str, value: str) -> str:
+    """Return the condition that each number of a program's settings is null, or whole and sane.
+
+    Of the two texts of SQL the first asks whether the setting `{0}` is a whole number.
+    """
+    return "\n        AND ".join(
+        f"CASE WHEN {is_whole.format(name)} THEN {value.format(name)} BETWEEN {least} AND {most} "
+        f"ELSE {value.format(name)} IS NULL END"
+        for name, (least, most) in _BOUNDS.items()
+    )
+
+
 SQLITE = {
+    "MOMENT": "BETWEEN {} AND {}".format(*_MOMENT),
+    # Without json_valid NaN would be null: SQLite reads JSON5.
+    "SANE_SETTINGS": "json_valid(settings) AND "
+    + _sane("json_type(settings, '$.{0}') = 'integer'", "(settings ->> '{0}')"),
     "KEY_TEXT": "TEXT",
     "BYTES": "BLOB",
     "TABLE_END": "STRICT, WITHOUT ROWID",
@@ -18,6 +46,12 @@ SQLITE = {
     "TIME_CLOSE": " / 1000000, 'unixepoch')",
 }
 POSTGRES = {
+    "MOMENT": SQLITE["MOMENT"],
+    "SANE_SETTINGS": _sane(
+        "json_typeof(settings::json -> '{0}') = 'number' "
+        "AND (settings::json ->> '{0}') ~ '^-?[0-9]+$'",
+        "(settings::json ->> '{0}')::numeric",
+    ),
     "KEY_TEXT": 'TEXT COLLATE "C"',
     "BYTES": "BYTEA",
     "TABLE_END": "",

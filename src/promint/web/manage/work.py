@@ -20,7 +20,7 @@ from promint.domain.errors import (
     ProgramNotFound,
     TooLarge,
 )
-from promint.domain.model import Batch, BatchKind, Job
+from promint.domain.model import ID_MAX, Batch, BatchKind, Job
 from promint.service.batches import Batches, batch_view, check_kept, check_undoing
 from promint.service.bulk_changes import BulkChanges, Change, filter_parameters, targets_of
 from promint.service.generation import Generation
@@ -120,7 +120,7 @@ async def _batch(asked: Asked, batch_id: int) -> Batch:
     Raises:
         BatchNotFound: there is none, or its program is not within the token's rights.
     """
-    if batch_id >= 2**63:
+    if batch_id > ID_MAX:
         raise BatchNotFound(str(batch_id))
     batch = await Batches(asked.means).batch(batch_id)
     if not asked.call.token.opens_program(batch.loyalty_id):
@@ -189,7 +189,7 @@ async def _job(asked: Asked, job_id: int) -> Job:
     Raises:
         JobNotFound: there is none, or its program is not within the token's rights.
     """
-    if job_id >= 2**63:
+    if job_id > ID_MAX:
         raise JobNotFound(str(job_id))
     job = await JobQueue(asked.means).get(job_id)
     if not asked.call.token.opens_program(job.loyalty_id):

@@ -91,7 +91,7 @@ class CodesFilter(ProfileQuery, frozen=True, kw_only=True):
     prefix: Annotated[Text, Meta(description="Codes that begin so, compared as codes are.")] = ""
     state: Annotated[CodeState | None, Meta(description="In this state now.")] = None
     batch_id: Annotated[
-        Annotated[int, Meta(ge=1, le=2**53)] | None,
+        Id | None,
         Meta(description="That this batch made or changed."),
     ] = None
     db_id: Annotated[Id | None, Meta(description="The database of their holder.")] = None

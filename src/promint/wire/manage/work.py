@@ -13,7 +13,7 @@ from promint.wire.manage.codes import CodesFilter
 from promint.wire.manage.reading import Count, Id, MomentText, PageQuery, Request, Text
 from promint.wire.rows import Encoding, FileFormat
 
-BatchId = Annotated[int, Meta(ge=1, le=2**53, description="Its id.")]
+BatchId = Annotated[Id, Meta(description="Its id.")]
 Source = Annotated[str, Meta(description="The name of the file, or what it came from.")]
 Author = Annotated[str, Meta(description="Whose token it was, or `command`.")]
 
