@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from tests.running import Running
 from tests.world import World
 
 STORES = ("sqlite", "postgres")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A run in the background ignores Ctrl-C, and so would every process that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, nothing about what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -48,6 +48,11 @@ def is_token(text: str) -> bool:
     return match is not None and _base62(zlib.crc32(match[1].encode()), 6) == match[2]
 
 
+def is_damaged(text: str) -> bool:
+    """Say whether a text begins as a token of ours and cannot be one."""
+    return text.startswith(TOKEN_PREFIX) and not is_token(text)
+
+
 def token_digest(text: str) -> bytes:
     """Return what is stored and looked up instead of a token: its SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

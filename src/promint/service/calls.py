@@ -35,7 +35,7 @@ from promint.domain.model import (
 from promint.domain.templates import MISTYPED, is_mistyped
 from promint.engine import Engine, Operation
 from promint.service import operations
-from promint.service.access import Call, Remembered, is_token, token_digest
+from promint.service.access import Call, Remembered, is_damaged, token_digest
 from promint.service.drawing import CodeSource
 from promint.service.guessing import Guard, Guess
 from promint.service.profiles import ProfileCalls
@@ -117,13 +117,13 @@ class Service:
     async def authenticate(self, token: str) -> Token:
         """Return the token behind a secret.
 
-        What cannot be a token, by its checksum, is not asked for: anybody can tell that without
+        A damaged token of ours, by its checksum, is not asked for: anybody can tell that without
         us, so that refusing it sooner says nothing.
 
         Raises:
             TokenInvalid: it is unknown or revoked.
         """
-        if not is_token(token):
+        if is_damaged(token):
             raise TokenInvalid
         digest = token_digest(token)
         known = self._tokens.at_hand(digest) or await self._looked_up(self._tokens, digest)

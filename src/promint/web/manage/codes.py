@@ -219,6 +219,7 @@ _CREATED = {
     "db_id": None,
     "profile_id": None,
     "attach_count": 0,
+    "details": {"code": "SPRING-1", "seq": 1},
 }
 _DETACHED = {
     **_ATTACHED,
