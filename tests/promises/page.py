@@ -8,7 +8,7 @@ from tests.promises.rows import ROWS, Row
 
 PAGE = ROOT / "docs" / "promises.md"
 TIERS = list(Tier)
-STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "": ""}
+STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "both": "both", "": ""}
 UNPROVED = "unproved"
 
 INTRODUCTION = f"""\

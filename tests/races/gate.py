@@ -21,9 +21,12 @@ class Gate:
     """Connections to the processes of a service, in turn; leaving it closes them."""
 
     def __init__(
-        self, service: Running, connections: int = CONNECTIONS, *, address: str = "127.0.0.1"
+        self, service: Running, connections: int = CONNECTIONS, *, address: str | None = None
     ) -> None:
-        """Connect from `address`, which is one of this machine."""
+        """Connect, from `address` if it is named: one of this machine.
+
+        Naming it takes a port for good, not only towards one server, so that they may run out.
+        """
         self._service = service
         self._connections = [
             _Connection(service.ports[number % len(service.ports)], address)
@@ -65,9 +68,10 @@ class Gate:
 
 
 class _Connection:
-    def __init__(self, port: int, address: str) -> None:
+    def __init__(self, port: int, address: str | None) -> None:
+        source = (address, 0) if address else None
         self._socket = socket.create_connection(
-            ("127.0.0.1", port), timeout=TIMEOUT_S, source_address=(address, 0)
+            ("127.0.0.1", port), timeout=TIMEOUT_S, source_address=source
         )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._last = b""
