@@ -402,7 +402,7 @@ def test_a_program_that_is_not_there_is_said(promint: Promint, arguments: list[o
         (["--id", "-1"], 2),
         (["--id", str(ID_MAX + 1)], 2),
         (["--id", "9" * 30], 2),
-        (["--buckets", "9" * 30], 1),
+        (["--buckets", "9" * 30], 2),
         (["--colour", "red"], 2),
     ],
     ids=str,
