@@ -97,7 +97,7 @@ def _tests(results: Sequence[Result], record: Record) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for result in _sorted(results):
         total = record.totals[result.test]
-        figures = "".join(f"; {name}: {value}" for name, value in result.figures.items())
+        figures = "".join(f"; {name}: {value}" for name, value in sorted(result.figures.items()))
         cells = [
             f"{result.sentence}{figures}",
             STORES[result.store],
