@@ -93,6 +93,20 @@ def test_memory_is_watched_over_every_job(url: str) -> None:
         assert len(memory["quarters_mb"]) == 4
 
 
+def test_bulk_is_measured_beside_its_floors_and_no_code_is_missing(url: str) -> None:
+    done = bench("bulk", "--json", "--database", url, "--codes", "1000", "--rounds", "1")
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    names = ["import", "generate", "export_csv", "export_jsonl"]
+    assert [job["name"] for job in report["bulk"]] == names
+    has_floor = shutil.which("sqlite3" if is_sqlite(url) else "psql") is not None
+    for job in report["bulk"]:
+        assert job["failed"] == 0, job["name"]
+        assert job["rate"] > 0
+        assert (job["ratio"] is not None) == (has_floor or job["name"] == "generate")
+
+
 def test_nothing_stays_in_the_store_but_the_ledger_and_a_dead_token(tmp_path: Path) -> None:
     path = tmp_path / "own.db"
 

@@ -4,6 +4,7 @@ They bring the same codes, as whole rows, into an empty table with the columns, 
 indexes of the code table, and write the same columns of the same codes to a file.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,7 +132,7 @@ class _Sqlite:
         ).fetchall()
         connection.close()
         return [
-            str(text)
+            re.sub(r"\(([a-z_]+) BETWEEN", r"(nullif(\1, '') BETWEEN", str(text))
             .replace("STRICT, ", "")
             .replace(" IS NULL)", " = '')")
             .replace("coalesce(expires_at,", "coalesce(nullif(expires_at, ''),")
