@@ -25,8 +25,8 @@ SESSION = {
     "jit": "off",
     # It never leaves custom plans for arrays by itself, and planning costs more than running.
     "plan_cache_mode": "force_generic_plan",
-    # A plan is made once, perhaps while a table is still empty, and kept. Every statement here
-    # finds rows by key, so the plan that is right at a hundred million rows is the only one.
+    # Every statement here finds rows by key, so the plan that is right at a hundred million rows
+    # is the only one. What these leave to an empty table, PLANS_KEPT_S mends.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
@@ -43,6 +43,11 @@ POOL_SESSION = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
 }
+
+PLANS_KEPT_S = 1.0
+"""For how long a session keeps its plans. One that was made while a table was empty reads all of
+it, as a whole index that no setting forbids; it would be kept until PostgreSQL counts the table,
+which it does once a minute. A new plan goes by the size that the table has by then."""
 
 BY_KEY = "; ".join(
     f"SET LOCAL {name} = {SESSION[name]}"
@@ -133,10 +138,14 @@ class Batcher(Generic[Item, Result]):
 
 
 class HeldConnection:
-    """One connection, held for as long as it works."""
+    """One connection, held for as long as it works. Its plans are made anew once a second."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], *, plans_kept_s: float = PLANS_KEPT_S
+    ) -> None:
         self._connect = connect
+        self._plans_kept_s = plans_kept_s
+        self._planned_at = 0.0
         self._connection: Connection | None = None
         self.lock = asyncio.Lock()
 
@@ -146,13 +155,19 @@ class HeldConnection:
         Raises:
             ConnectionLost: there is none to be had.
         """
-        if self._connection is None or self._connection.is_closed():
-            try:
+        now = asyncio.get_running_loop().time()
+        try:
+            if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect()
-            except BROKEN as error:
-                raise ConnectionLost(
-                    f"{type(error).__name__}: {error}", may_have_written=False
-                ) from error
+                self._planned_at = now
+            elif now - self._planned_at >= self._plans_kept_s:
+                self._planned_at = now
+                await self._connection.execute("DISCARD PLANS")
+        except BROKEN as error:
+            self.terminate()
+            raise ConnectionLost(
+                f"{type(error).__name__}: {error}", may_have_written=False
+            ) from error
         return self._connection
 
     def terminate(self) -> None:

@@ -1,6 +1,7 @@
 """A file of rows opened: what it is, and its chunks, as often as they are asked for."""
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -308,15 +309,15 @@ class RowReader:
 
 
 @dataclass
-class _Table:
+class _Table(ABC):
     """A file whose layout is known."""
 
     recognised: Recognised
     reader: RowReader
     layout: Layout
 
-    def chunks(self) -> Iterable[Chunk]:
-        raise NotImplementedError
+    @abstractmethod
+    def chunks(self) -> Iterable[Chunk]: ...
 
     def assembler(self, layout: Layout, *, is_1904: bool = False) -> Assembler:
         options = self.reader._options

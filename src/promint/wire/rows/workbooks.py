@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -273,16 +274,16 @@ class _Styles(NamedTuple):
     zeros: Mapping[int, int]
 
 
-class _Handlers:
+class _Handlers(ABC):
     """What a part is parsed with; names come without their prefix."""
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None: ...
 
-    def end(self, tag: str) -> None:
+    def end(self, tag: str) -> None:  # noqa: B027  # may be left as it is
         """Most parts say everything in their elements' starts."""
 
-    def characters(self, text: str) -> None:
+    def characters(self, text: str) -> None:  # noqa: B027  # may be left as it is
         """Most parts say everything in their elements' starts."""
 
 
