@@ -14,7 +14,7 @@ from tests.promises.proof import Proof, control, promise
 from tests.races.builds import build_with
 from tests.races.gate import Gate
 from tests.races.ledger import Ledger, demand
-from tests.races.requests import Answer, Request, activate, attach, head_of
+from tests.races.requests import Answer, Request, activate, attach, exchange
 from tests.running import Running
 
 CLIENTS = 24
@@ -83,18 +83,12 @@ class Clients:
     ) -> bool:
         """Send one request; return whether another may follow."""
         try:
-            writer.write(request.encoded(self.service.token))
-            await writer.drain()
-            text = await reader.readuntil(b"\r\n\r\n")
-            head = head_of(text)
-            assert head is not None
-            _, status, reason, length = head
-            body = await reader.readexactly(length)
+            answer, head = await exchange(request, self.service.token, reader, writer)
         except (OSError, EOFError):
             self.lost.append(request)
             return False
-        self.answers.append(Answer(request, status, reason, body))
-        return b"\r\nconnection: close\r\n" not in text.lower()
+        self.answers.append(answer)
+        return b"\r\nconnection: close\r\n" not in head
 
 
 def stop_under_load(service: Running, seed: int) -> None:

@@ -19,7 +19,7 @@ from tests.promises.proof import Proof, control, promise
 from tests.races.builds import ROOT, build_with
 from tests.races.gate import Gate
 from tests.races.ledger import SQLITE, Ledger, demand, rows
-from tests.races.requests import Answer, Request, activate, attach, head_of
+from tests.races.requests import Answer, Request, activate, attach, exchange
 from tests.running import Running
 
 CLIENTS = 16
@@ -91,17 +91,12 @@ class Travellers:
         """Send one request; return whether another may follow on this connection."""
         request = self.requests.pop()
         try:
-            writer.write(request.encoded(self.service.token))
-            text = await reader.readuntil(b"\r\n\r\n")
-            head = head_of(text)
-            assert head is not None
-            _, status, reason, length = head
-            body = await reader.readexactly(length)
+            answer, head = await exchange(request, self.service.token, reader, writer)
         except (OSError, EOFError):
             self.lost.append(request)
             return False
-        self.answers.append(Answer(request, status, reason, body))
-        return b"\r\nconnection: close\r\n" not in text.lower()
+        self.answers.append(answer)
+        return b"\r\nconnection: close\r\n" not in head
 
 
 def restart_in_turn(service: Running, seed: int) -> None:

@@ -17,7 +17,7 @@ from tests.races.requests import (
     activate,
     attach,
     detach,
-    head_of,
+    exchange,
     import_codes,
     update,
 )
@@ -215,12 +215,7 @@ class Customer:
     async def _exchange(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Answer:
-        writer.write(request.encoded(self._crowd.service.token))
-        await writer.drain()
-        head = head_of(await reader.readuntil(b"\r\n\r\n"))
-        assert head is not None
-        _, status, reason, length = head
-        answer = Answer(request, status, reason, await reader.readexactly(length))
+        answer, _ = await exchange(request, self._crowd.service.token, reader, writer)
         self._crowd.answered()
         return answer
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 
-from tests.races.requests import Answer, Request, head_of
+from tests.races.requests import Answer, Request, exchange
 
 PAUSE_S = 0.01
 TRIES_MAX = 3_000
@@ -48,12 +48,8 @@ class ClientLine:
         assert self._streams is not None
         reader, writer = self._streams
         try:
-            writer.write(request.encoded(self._token))
-            await writer.drain()
-            head = head_of(await reader.readuntil(b"\r\n\r\n"))
-            assert head is not None
-            _, status, reason, length = head
-            return Answer(request, status, reason, await reader.readexactly(length))
+            answer, _ = await exchange(request, self._token, reader, writer)
+            return answer
         except (OSError, EOFError):
             self.close()
             return None

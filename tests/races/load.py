@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from tests.races.requests import Answer, Request, head_of
+from tests.races.requests import Answer, Request, exchange
 from tests.running import Running
 
 PAUSE_S = 0.005
@@ -41,18 +41,13 @@ class Load:
         request = self.requests.pop()
         reader, writer = self.idle.pop() if self.idle else await self.connect()
         before, started = len(self.accepted), time.monotonic()
-        writer.write(request.encoded(self.service.token))
-        text = await reader.readuntil(b"\r\n\r\n")
-        head = head_of(text)
-        assert head is not None
-        _, status, reason, length = head
-        answer = Answer(request, status, reason, await reader.readexactly(length))
+        answer, head = await exchange(request, self.service.token, reader, writer)
         took_s = time.monotonic() - started
         self.idle.append((reader, writer))
         self.answers.append(answer)
-        if status == 503:
+        if answer.status == 503:
             self.refused_s.append(took_s)
-            self.without_retry_after += b"\r\nretry-after: 1\r\n" not in text.lower()
+            self.without_retry_after += b"\r\nretry-after: 1\r\n" not in head
         else:
             self.accepted.append(answer)
             self.waits_s.append(took_s)

@@ -1,5 +1,6 @@
 """Requests and answers as bytes: what the races send, and what came back."""
 
+import asyncio
 import json
 import os
 from dataclasses import dataclass, field
@@ -124,3 +125,20 @@ def _named(profile: str) -> dict[str, str]:
     if "@" in profile:
         return {"email": profile}
     return {"matching": "profile_id", "profile_id": profile}
+
+
+async def exchange(
+    request: Request, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> tuple[Answer, bytes]:
+    """Send a request on a kept connection; return its answer, and the head of it in lower case.
+
+    Raises:
+        OSError, EOFError: the connection broke before the answer was whole.
+    """
+    writer.write(request.encoded(token))
+    await writer.drain()
+    text = await reader.readuntil(b"\r\n\r\n")
+    head = head_of(text)
+    assert head is not None
+    _, status, reason, length = head
+    return Answer(request, status, reason, await reader.readexactly(length)), text.lower()
